@@ -83,3 +83,24 @@ class ReleaseRef:
     version: str
     digest: str
     manifest_uri: str
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where one run keeps what it makes: a folder `prefix` of the store at `store`."""
+
+    store: str
+    prefix: str
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The names that a run's inputs decide, before anything is made: the same inputs give the same names.
+
+    `suite` is the digest of the user's expectations, None without any.
+    """
+
+    workspace: Workspace
+    generator_version: str
+    release_version: str
+    suite: str | None

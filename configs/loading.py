@@ -1,0 +1,150 @@
+"""A YAML file and `--set` overrides become a `RunConfig`, or one readable error."""
+
+import difflib
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from configs.errors import ConfigError
+from configs.run import RunConfig
+
+_ADDRESSES = ("input", "store", "schema", "expectations", "generator_uri")
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader, refusing a key that stands twice (YAML would keep the last silently)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Build the mapping; raises `yaml.MarkedYAMLError` on a repeated key."""
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.MarkedYAMLError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_yaml(text: str | bytes, origin: str) -> Any:
+    """Parse YAML (or JSON, its subset) without running anything. `origin` names the file in errors."""
+    try:
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{origin}{place}: not readable as YAML: {getattr(error, 'problem', None) or error}") from error
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read `path`, apply overrides such as ``model.epochs=50``, and check every key, type and bound.
+
+    Relative paths mean what they mean on the command line: relative to the current directory, in the file as in an
+    override; the result holds absolute ones. Raises `ConfigError` naming file, key and what is allowed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from error
+    data = read_yaml(text, str(path))
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected keys such as name, input and store, got {_kind(data)}")
+    set_keys = {_apply(data, override) for override in overrides}
+    for key in _ADDRESSES:
+        if isinstance(data.get(key), str):
+            data[key] = _absolute(data[key])
+    return build_config(data, str(path), set_keys)
+
+
+def build_config(data: Mapping[str, Any], origin: str, set_keys: Iterable[str] = ()) -> RunConfig:
+    """Check `data`; errors name `origin`, or ``--set`` for the keys that came from there."""
+    try:
+        return RunConfig.model_validate(dict(data))
+    except ValidationError as error:
+        set_keys = set(set_keys)
+        problems = [_explain(problem, origin, set_keys) for problem in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(problems))) from None
+
+
+def _apply(data: dict[str, Any], override: str) -> str:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key or not all(key.split(".")):
+        raise ConfigError(f"--set takes key=value such as model.epochs=50, got {override!r}")
+    value = read_yaml(text, f"--set {key}")
+    node: Any = data
+    *parents, last = key.split(".")
+    for depth, part in enumerate(parents):
+        try:
+            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+        except (ValueError, IndexError, AttributeError):
+            raise ConfigError(f"--set {key}: {'.'.join(parents[:depth]) or part} has no {part} below it") from None
+        if node is None:
+            raise ConfigError(f"--set {key}: {'.'.join(parents[: depth + 1])} is empty in the file: fill it there")
+    if isinstance(node, dict):
+        node[last] = value
+    elif isinstance(node, list) and last.isdigit() and int(last) < len(node):
+        node[int(last)] = value
+    else:
+        raise ConfigError(f"--set {key}: {'.'.join(parents)} is {_kind(node)}: nothing can be set below it")
+    return key
+
+
+def _absolute(address: str) -> str:
+    if "://" in address or not address:
+        return address
+    return str(Path(address).expanduser().absolute())
+
+
+def _explain(problem: Any, origin: str, set_keys: set[str]) -> str:
+    location = [str(part) for part in problem["loc"]]
+    node, trail = _walk(location[:-1])
+    key = ".".join([*trail, location[-1]]) if location else "the configuration"
+    source = f"--set {key}" if key in set_keys else f"{origin}: {key}"
+    if problem["type"] in _UNKNOWN_KEY:
+        allowed = list(node.get("properties", {}))
+        near = difflib.get_close_matches(location[-1], allowed, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        return f"{source}: unknown key{hint} Allowed here: {', '.join(allowed)}"
+    if problem["type"] == "missing":
+        return f"{source}: missing. {_describe(node, location[-1])}"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    return f"{source}: {message}{_came(problem['input'])} {_describe(node, location[-1])}".rstrip()
+
+
+def _walk(location: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Follow an error's location through the JSON schema; parts that name a union's branch are not keys."""
+    schema = RunConfig.model_json_schema(by_alias=True)
+    node, trail = schema, []
+    for part in location:
+        if part.isdigit() and "items" in node:
+            node = node["items"]
+        elif part in node.get("properties", {}):
+            node = node["properties"][part]
+        else:
+            continue
+        trail.append(part)
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    return node, trail
+
+
+def _describe(node: Mapping[str, Any], key: str) -> str:
+    text = node.get("properties", {}).get(key, {}).get("description", "")
+    return f"({text.rstrip('.')})" if text else ""
+
+
+def _came(value: Any) -> str:
+    """What was given, where it is short and can't hold a credential."""
+    if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) < 40 and "://" not in value):
+        return f", got {value!r}."
+    return f", got {_kind(value)}."
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "a mapping", list: "a list", str: "a text", type(None): "nothing", bool: "true or false"}
+    return names.get(type(value), f"a {type(value).__name__}")

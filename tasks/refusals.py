@@ -1,0 +1,20 @@
+"""The two ways in which a run says no: to its input, and to its own result."""
+
+from typing import Any
+
+
+class Refusal(Exception):
+    """The run worked, and its answer is no. The message holds figures and counts, never a value of the table."""
+
+    def __init__(self, message: str, report_uri: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.report_uri = report_uri
+        self.details = details or {}
+
+
+class ValidationRefusal(Refusal):
+    """The real table breaks a critical expectation; nothing was trained."""
+
+
+class GateRefusal(Refusal):
+    """The synthetic table missed a critical threshold; nothing was published."""
