@@ -2,7 +2,6 @@
 
 from configs.errors import ConfigError
 from configs.loading import build_config, load_config, read_yaml
-from configs.rules import Rule
 from configs.run import RunConfig
 
-__all__ = ["ConfigError", "Rule", "RunConfig", "build_config", "load_config", "read_yaml"]
+__all__ = ["ConfigError", "RunConfig", "build_config", "load_config", "read_yaml"]

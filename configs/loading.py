@@ -32,11 +32,13 @@ class _StrictLoader(yaml.SafeLoader):
 def read_yaml(text: str | bytes, origin: str) -> Any:
     """Parse YAML (or JSON, its subset) without running anything. `origin` names the file in errors."""
     try:
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{origin}{place}: not readable as YAML: {getattr(error, 'problem', None) or error}") from error
+        raise ConfigError(
+            f"{origin}{place}: not readable as YAML: {getattr(error, 'problem', None) or error}"
+        ) from error
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -82,9 +84,13 @@ def _apply(data: dict[str, Any], override: str) -> str:
         try:
             node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
         except (ValueError, IndexError, AttributeError):
-            raise ConfigError(f"--set {key}: {'.'.join(parents[:depth]) or part} has no {part} below it") from None
+            raise ConfigError(
+                f"--set {key}: {'.'.join(parents[:depth]) or part} has no {part} below it"
+            ) from None
         if node is None:
-            raise ConfigError(f"--set {key}: {'.'.join(parents[: depth + 1])} is empty in the file: fill it there")
+            raise ConfigError(
+                f"--set {key}: {'.'.join(parents[: depth + 1])} is empty in the file: fill it there"
+            )
     if isinstance(node, dict):
         node[last] = value
     elif isinstance(node, list) and last.isdigit() and int(last) < len(node):
@@ -112,25 +118,34 @@ def _explain(problem: Any, origin: str, set_keys: set[str]) -> str:
         return f"{source}: unknown key{hint} Allowed here: {', '.join(allowed)}"
     if problem["type"] == "missing":
         return f"{source}: missing. {_describe(node, location[-1])}"
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    if problem["type"] == "value_error":  # our own words, complete as they are
+        return f"{source}: {problem['msg'].removeprefix('Value error, ')}"
+    message = problem["msg"].replace("Input should", "should")
     return f"{source}: {message}{_came(problem['input'])} {_describe(node, location[-1])}".rstrip()
 
 
 def _walk(location: list[str]) -> tuple[dict[str, Any], list[str]]:
     """Follow an error's location through the JSON schema; parts that name a union's branch are not keys."""
     schema = RunConfig.model_json_schema(by_alias=True)
+    definitions = schema["$defs"]
     node, trail = schema, []
     for part in location:
         if part.isdigit() and "items" in node:
-            node = node["items"]
+            node = _resolve(node["items"], definitions)
         elif part in node.get("properties", {}):
-            node = node["properties"][part]
+            node = _resolve(node["properties"][part], definitions)
         else:
             continue
         trail.append(part)
-        if "$ref" in node:
-            node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
     return node, trail
+
+
+def _resolve(node: dict[str, Any], definitions: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Follow a reference; of alternatives take the one that has something below it."""
+    if "$ref" in node:
+        return definitions[node["$ref"].rsplit("/", 1)[-1]]
+    branches = [_resolve(branch, definitions) for branch in node.get("anyOf", ())]
+    return next((branch for branch in branches if "items" in branch or "properties" in branch), node)
 
 
 def _describe(node: Mapping[str, Any], key: str) -> str:
@@ -140,7 +155,9 @@ def _describe(node: Mapping[str, Any], key: str) -> str:
 
 def _came(value: Any) -> str:
     """What was given, where it is short and can't hold a credential."""
-    if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) < 40 and "://" not in value):
+    if isinstance(value, bool | int | float) or (
+        isinstance(value, str) and len(value) < 40 and "://" not in value
+    ):
         return f", got {value!r}."
     return f", got {_kind(value)}."
 

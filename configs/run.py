@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from configs.rules import DEFAULT_RULES, Rule
+from configs.form import ExplainedByDocstring
+from tvae_core.metrics.rules import Rule, default_rules
 from tvae_core.schema import TableSchema
 from tvae_core.settings import ModelSettings
 
@@ -27,7 +28,9 @@ def _address(value: str) -> str:
     if not separator:
         return value
     if scheme not in _SCHEMES:
-        raise ValueError(f"an address is a local path, file:///... or s3://bucket/...; the scheme {scheme}:// is neither")
+        raise ValueError(
+            f"an address is a local path, file:///... or s3://bucket/...; the scheme {scheme}:// is neither"
+        )
     if "@" in rest.partition("/")[0]:
         raise ValueError(
             "an address must not carry credentials: leave them to the environment (AWS_PROFILE, AWS_ACCESS_KEY_ID, ...)"
@@ -43,13 +46,15 @@ def _declared(value: str | dict[str, Any] | None) -> str | dict[str, Any] | None
     return _address(value) if isinstance(value, str) else value
 
 
+GateRule = Annotated[Rule, ExplainedByDocstring(Rule)]
+Model = Annotated[ModelSettings, ExplainedByDocstring(ModelSettings)]
 Address = Annotated[str, AfterValidator(_address)]
 
 Name = Annotated[
     str,
     _described(
         0,
-        "Name of the dataset: generators, runs and releases are kept under it. Letters, digits, and single . _ - between.",
+        "Name of the dataset: generators, runs and releases are kept under it. Letters, digits, single . _ - between.",
         pattern=_SEGMENT,
         max_length=64,
     ),
@@ -73,7 +78,9 @@ StoreAddress = Annotated[
 ]
 Seed = Annotated[
     int,
-    _described(3, "The one seed (0 to 4294967295): the same seed gives the same release.", ge=0, le=2**32 - 1),
+    _described(
+        3, "The one seed (0 to 4294967295): the same seed gives the same release.", ge=0, le=2**32 - 1
+    ),
 ]
 SchemaChoice = Annotated[
     str | dict[str, Any] | None,
@@ -86,7 +93,10 @@ SchemaChoice = Annotated[
 ]
 Expectations = Annotated[
     Address | None,
-    _described(5, "Address of your own expectations (JSON or YAML), checked beside those that follow from the schema."),
+    _described(
+        5,
+        "Address of your own expectations (JSON or YAML), checked beside those that follow from the schema.",
+    ),
 ]
 GeneratorAddress = Annotated[
     Address | None,
@@ -105,7 +115,7 @@ class SplitSection(Section):
 
     holdout_fraction: float = _described(
         0,
-        "Share of the rows (of the entities where the schema names one) that is never trained on; above 0, at most 0.9.",
+        "Share of rows (of entities, where the schema names one) never trained on; above 0, at most 0.9.",
         default=0.2,
         gt=0,
         le=0.9,
@@ -121,11 +131,14 @@ class TrainSection(Section):
         default="here",
     )
     device: str = _described(
-        1, "auto (a GPU if there is one), cpu, cuda or cuda:N.", default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$"
+        1,
+        "auto (a GPU if there is one), cpu, cuda or cuda:N.",
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
     )
     timeout_minutes: float = _described(
         2,
-        "where: gpu: how long to wait for the pool to finish before the training is cancelled; above 0, at most 10080 (a week).",
+        "Minutes to wait for the gpu pool before the training is cancelled; above 0, at most 10080 (a week).",
         default=720.0,
         gt=0,
         le=10_080,
@@ -136,7 +149,11 @@ class SampleSection(Section):
     """How much is drawn, and into how large files."""
 
     rows: int | None = _described(
-        0, "Synthetic rows, at least 1. Empty: as many as there are training rows.", default=None, ge=1, le=10**11
+        0,
+        "Synthetic rows, at least 1. Empty: as many as there are training rows.",
+        default=None,
+        ge=1,
+        le=10**11,
     )
     rows_per_part: int = _described(
         1, "Rows of one Parquet part, at least 1.", default=1_000_000, ge=1, le=10**9
@@ -163,8 +180,11 @@ class ScoreSection(Section):
 class GateSection(Section):
     """What a release must reach to be published."""
 
-    rules: tuple[Rule, ...] = _described(
-        0, "One rule a figure; a figure that could not be computed does not pass.", default=DEFAULT_RULES
+    rules: tuple[GateRule, ...] | None = _described(
+        0,
+        "One rule a figure; a figure that could not be computed does not pass. Empty: the rules that ship, on "
+        "fidelity, privacy and, with targets, utility. An empty list: everything is published.",
+        default=None,
     )
 
 
@@ -190,16 +210,23 @@ class RunConfig(BaseModel):
     input: Input
     store: StoreAddress
     seed: Seed = 0
-    table_schema: SchemaChoice = Field(default=None, alias="schema")  # `schema` is a method of pydantic's models
+    table_schema: SchemaChoice = Field(
+        default=None, alias="schema"
+    )  # `schema` is a method of pydantic's models
     expectations: Expectations = None
     split: SplitSection = _described(6, "Rows kept out of training.", default=SplitSection())
-    model: ModelSettings = _described(7, "The generator; what is left out is the preset's.", default=ModelSettings())
+    model: Model = _described(7, "The generator; what is left out is the preset's.", default=ModelSettings())
     train: TrainSection = _described(8, "Where the generator is trained.", default=TrainSection())
     sample: SampleSection = _described(9, "How much is drawn.", default=SampleSection())
     score: ScoreSection = _described(10, "What is measured.", default=ScoreSection())
     gate: GateSection = _described(11, "What a release must reach to be published.", default=GateSection())
     release: ReleaseSection = _described(12, "What the release is called.", default=ReleaseSection())
     generator_uri: GeneratorAddress = None
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The gate's rules: those given, or those that ship."""
+        return default_rules(self.score.targets) if self.gate.rules is None else self.gate.rules
 
     def parameters(self) -> dict[str, Any]:
         """The same as the flow's parameters: one entry a section."""

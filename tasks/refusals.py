@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """The run worked, and its answer is no. The message holds figures and counts, never a value of the table."""
 
     def __init__(self, message: str, report_uri: str, details: dict[str, Any] | None = None) -> None:
@@ -12,9 +12,9 @@ class Refusal(Exception):
         self.details = details or {}
 
 
-class ValidationRefusal(Refusal):
+class ValidationRefusedError(RefusedError):
     """The real table breaks a critical expectation; nothing was trained."""
 
 
-class GateRefusal(Refusal):
+class GateRefusedError(RefusedError):
     """The synthetic table missed a critical threshold; nothing was published."""

@@ -1,0 +1,43 @@
+"""Explains the core's settings in a form, without the core knowing about forms."""
+
+import inspect
+from typing import Any
+
+
+class ExplainedByDocstring:
+    """Put the lines ``name: explanation`` of a class's docstring into its JSON schema, in the order of its fields."""
+
+    def __init__(self, documented: type) -> None:
+        self.documented = documented
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: Any, handler: Callable[[Any], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Called by pydantic: add description and position to every property."""
+        reference: dict[str, Any] = handler(core_schema)
+        schema = handler.resolve_ref_schema(reference)
+        explanations = explain_fields(self.documented)
+        for position, (name, field) in enumerate(schema.get("properties", {}).items()):
+            field["position"] = position
+            if name in explanations:
+                field["description"] = explanations[name]
+        return reference
+
+
+def explain_fields(documented: type) -> dict[str, str]:
+    """The explanation of each field named in the class's docstring.
+
+    >>> class Point:
+    ...     '''A point.
+    ...
+    ...     x, y: the coordinates.
+    ...     '''
+    >>> explain_fields(Point)
+    {'x': 'the coordinates.', 'y': 'the coordinates.'}
+    """
+    explanations = {}
+    for line in (inspect.getdoc(documented) or "").splitlines():
+        names, colon, text = line.strip().partition(": ")
+        if colon and all(name.isidentifier() for name in names.split(", ")):
+            explanations.update(dict.fromkeys(names.split(", "), text))
+    return explanations

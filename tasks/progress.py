@@ -1,0 +1,54 @@
+"""How a stage says where it is: one log line a step, in Prefect's UI and in the terminal of `tvae run`."""
+
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.logging import get_run_logger
+
+ARTIFACT_INTERVAL = 5.0  # seconds; every update is a request to Prefect's server
+RATE_INTERVAL = 2.0  # seconds between two lines of a stage that counts rows
+
+
+def say(stage: str, text: str, done: int | None = None, total: int | None = None) -> None:
+    """Log one line. `done` of `total` lets a terminal draw a bar."""
+    extra = {"tvae_stage": stage, "tvae_done": done, "tvae_total": total}
+    get_run_logger().info("%s", text, extra=extra)
+
+
+class ProgressArtifact:
+    """A progress bar in Prefect's UI, updated no more often than every few seconds."""
+
+    def __init__(self, key: str, description: str) -> None:
+        self._key, self._description = key, description
+        self._id: UUID | None = None
+        self._last = float("-inf")
+
+    def update(self, done: int, total: int) -> None:
+        """Show `done` of `total`; the last step is always shown."""
+        now = time.monotonic()
+        if now - self._last < ARTIFACT_INTERVAL and done < total:
+            return
+        self._last = now
+        percent = 100.0 * done / total
+        if self._id is None:
+            self._id = create_progress_artifact(percent, key=self._key, description=self._description)
+        else:
+            update_progress_artifact(self._id, progress=percent)
+
+
+def row_counter(stage: str) -> Callable[[int, int], None]:
+    """A callback ``(done, total)`` that says how many rows are done and how fast, at most every two seconds."""
+    start = last = time.monotonic()
+
+    def count(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < RATE_INTERVAL and done < total:
+            return
+        last = now
+        rate = done / max(now - start, 1e-9)
+        say(stage, f"{done:,} of {total:,} rows, {rate:,.0f} rows/s", done, total)
+
+    return count

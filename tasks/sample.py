@@ -1,0 +1,51 @@
+"""Stage 6: draw synthetic rows from the stored generator alone."""
+
+import itertools
+import tempfile
+from pathlib import Path
+
+from prefect import task
+
+from tasks.progress import row_counter, say
+from tasks.references import GeneratorRef, PartRef, TableRef, Workspace
+from tasks.services.generators import open_generator
+from tasks.services.keys import derive_seed
+from tasks.services.sampling import sample_parts
+from tasks.services.tables import table_digest
+from tasks.services.workspace import RunFiles, table_from_json, table_to_json
+from tasks.stage import STAGE
+
+MANIFEST = "sample/manifest.json"
+
+
+@task(name="sample", **STAGE)
+def sample_rows(
+    *, generator: GeneratorRef, rows: int, rows_per_part: int, seed: int, device: str, workspace: Workspace
+) -> TableRef:
+    """Write the parts one by one into the workspace, then their manifest, unless it is there already."""
+    files = RunFiles(workspace)
+    if files.has(MANIFEST):
+        say("sample", f"these rows exist already and are reused: {files.store.uri_of(files.key('sample'))}")
+        return table_from_json(files.read_json(MANIFEST))
+    parts = []
+    with (
+        open_generator(generator.uri, device=device, digest=generator.digest) as tvae,
+        tempfile.TemporaryDirectory(prefix="tvae-sample-") as folder,
+    ):
+        targets = (Path(folder) / f"part-{number:05}.parquet" for number in itertools.count())
+        drawn = sample_parts(
+            tvae,
+            rows,
+            rows_per_part,
+            seed=derive_seed(seed, "sample"),
+            targets=targets,
+            on_rows=row_counter("sample"),
+        )
+        for path, count in drawn:
+            kept = files.store.put_file(files.key(f"sample/{path.name}"), path)
+            parts.append(PartRef(kept.uri, kept.sha256, kept.size, count))
+            path.unlink()  # the disk holds one part at a time
+    uri = files.store.uri_of(files.key("sample"))
+    table = TableRef(uri=uri, digest=table_digest(parts), rows=rows, parts=tuple(parts))
+    files.write_json(MANIFEST, table_to_json(table))
+    return table

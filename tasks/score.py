@@ -1,0 +1,67 @@
+"""Stage 7: measure fidelity, utility and privacy of the synthetic rows."""
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.progress import say
+from tasks.references import FileRef, ScoresRef, SplitRef, TableRef, Workspace
+from tasks.services.keys import derive_seed
+from tasks.services.planning import read_schema
+from tasks.services.scoring import score_tables
+from tasks.services.tables import open_split, open_table
+from tasks.services.workspace import RunFiles
+from tasks.stage import STAGE
+
+SCORES = "scores.json"
+REPORT = "scores.md"
+
+
+@task(name="score", **STAGE)
+def score_sample(
+    *,
+    split: SplitRef,
+    synthetic: TableRef,
+    schema: FileRef,
+    targets: tuple[str, ...],
+    max_rows: int,
+    seed: int,
+    workspace: Workspace,
+) -> ScoresRef:
+    """Score against the training rows and, for a control, against the rows held out."""
+    files = RunFiles(workspace)
+    if files.has(SCORES) and files.has(REPORT):
+        say("score", "scores exist already and are reused")
+    else:
+        say("score", f"comparing {synthetic.rows:,} synthetic rows with {split.train_rows:,} real ones")
+        with (
+            open_split(split, "train") as real,
+            open_split(split, "holdout") as holdout,
+            open_table(synthetic) as drawn,
+        ):
+            scores = score_tables(
+                real,
+                drawn,
+                holdout=holdout,
+                schema=read_schema(schema.uri),
+                targets=targets,
+                seed=derive_seed(seed, "score"),
+                max_rows=max_rows,
+            )
+        # The JSON comes last: its presence says that the scoring is complete.
+        files.write_text(REPORT, scores.to_markdown("Scores of the synthetic table"))
+        files.write_json(SCORES, scores.to_dict())
+    content = files.read_json(SCORES)
+    create_markdown_artifact(
+        files.store.get_bytes(files.key(REPORT)).decode(),
+        key="scores",
+        description="Fidelity, utility, privacy",
+    )
+    for name, value in sorted(content["figures"].items()):
+        say("score", f"{name:<32} {value:.4f}")
+    for name, reason in sorted(content["reasons"].items()):
+        say("score", f"{name:<32} not computed: {reason}")
+    return ScoresRef(
+        json=files.store.checksum(files.key(SCORES)),
+        report=files.store.checksum(files.key(REPORT)),
+        figures=content["figures"],
+    )

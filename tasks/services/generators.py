@@ -1,0 +1,131 @@
+"""Generators between the store and the core: fit one, keep it under its version, find it again, open it."""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.references import GeneratorRef
+from tasks.services.publishing import fetch_directory, save_directory
+from tasks.services.store import NotFoundError, Store, open_store, split_uri
+from tvae_core.errors import ArtifactError
+from tvae_core.schema import TableSchema
+from tvae_core.sources import TableSource
+
+if TYPE_CHECKING:
+    from tvae_core import TVAE
+    from tvae_core.settings import ModelSettings
+
+MANIFEST = "manifest.json"
+
+
+def fit_generator(
+    source: TableSource,
+    schema: TableSchema | None,
+    settings: "ModelSettings",
+    *,
+    seed: int,
+    device: str,
+    path: Path,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> str:
+    """Fit a TVAE to `source`, save it to the absent directory `path` and return its digest.
+
+    Raises the core's errors: SettingsError, SchemaError, DataError.
+    """
+    from tvae_core import TVAE
+
+    tvae = TVAE.from_settings(settings, seed=seed, device=device)
+    tvae.fit(source, schema, on_epoch=on_epoch)
+    return tvae.save(path)
+
+
+def generator_prefix(name: str, version: str) -> str:
+    """The folder of the store in which this version of a generator lies."""
+    return f"generators/{name}/{version}"
+
+
+def keep_generator(store: Store, name: str, version: str, path: Path) -> GeneratorRef:
+    """Copy the saved generator at `path` into the store, its manifest last: it exists whole or not at all."""
+    save_directory(store, generator_prefix(name, version), path)
+    found = find_generator(store, name, version)
+    if found is None:
+        raise ArtifactError(
+            f"the generator {name} {version} was written, but its {MANIFEST} is not in the store"
+        )
+    return found
+
+
+def find_generator(store: Store, name: str, version: str) -> GeneratorRef | None:
+    """The stored generator of that version, or None."""
+    prefix = generator_prefix(name, version)
+    if not store.exists(f"{prefix}/{MANIFEST}"):
+        return None
+    uri = store.uri_of(prefix)
+    digest = _digest(store.get_bytes(f"{prefix}/{MANIFEST}"), uri)
+    return GeneratorRef(uri=uri, name=name, version=version, digest=digest)
+
+
+def reference_generator(uri: str) -> GeneratorRef:
+    """Refer to the generator in the directory at `uri`. Raises ArtifactError when none lies there."""
+    root, key = split_uri(uri)
+    store = open_store(root)
+    try:
+        manifest = store.get_bytes(f"{key}/{MANIFEST}")
+    except NotFoundError:
+        raise ArtifactError(
+            f"no generator lies at {uri}: expected a directory with {MANIFEST}, as `tvae fit --out` writes it"
+        ) from None
+    name, _, version = key.rpartition("/")
+    return GeneratorRef(
+        uri=store.uri_of(key),
+        name=name.rpartition("/")[2] or version,
+        version=version,
+        digest=_digest(manifest, uri),
+    )
+
+
+@contextlib.contextmanager
+def generator_directory(uri: str) -> Iterator[Path]:
+    """The generator's directory on this machine: itself when it is local, else a private copy that is removed."""
+    if "://" not in uri or uri.startswith("file://"):
+        root, key = split_uri(uri)
+        path = Path(root.removeprefix("file://")) / key
+        if not (path / MANIFEST).is_file():
+            reference_generator(uri)
+        yield path
+        return
+    reference_generator(uri)
+    root, key = split_uri(uri)
+    with tempfile.TemporaryDirectory(prefix="tvae-generator-") as folder:
+        path = Path(folder) / "generator"
+        fetch_directory(open_store(root), key, path)
+        yield path
+
+
+@contextlib.contextmanager
+def open_generator(uri: str, *, device: str = "auto", digest: str | None = None) -> "Iterator[TVAE]":
+    """Load the generator at `uri`; every file's digest is checked, and no code of it is run.
+
+    `digest` is the one expected: a generator replaced since it was referred to raises ArtifactError.
+    """
+    from tvae_core import TVAE
+
+    with generator_directory(uri) as path:
+        if digest is not None and _digest((path / MANIFEST).read_bytes(), uri) != digest:
+            raise ArtifactError(
+                f"the generator at {uri} is not the one this run refers to: it was replaced meanwhile"
+            )
+        yield TVAE.load(path, device=device)
+
+
+def _digest(manifest: bytes, uri: str) -> str:
+    try:
+        content: Mapping[str, Any] = json.loads(manifest)
+        return str(content["digest"])
+    except (ValueError, KeyError, TypeError):
+        raise ArtifactError(
+            f"the {MANIFEST} of the generator at {uri} is damaged: fetch or train it again"
+        ) from None

@@ -1,0 +1,67 @@
+"""What a run's outputs are called: names derived from everything that decides their content."""
+
+from typing import Any
+
+import yaml
+
+import tvae_core
+from configs import ConfigError, RunConfig, read_yaml
+from tasks.references import FileRef, RunPlan, TableRef, Workspace
+from tasks.services.keys import fingerprint
+from tasks.services.store import open_store, split_uri
+from tvae_core.schema import TableSchema
+
+
+def plan_run(config: RunConfig, table: TableRef, schema: FileRef) -> RunPlan:
+    """Name the generator, the workspace and the release of a run.
+
+    A generator's version follows from the input's digest, the schema, the split, the model's settings, the seed and
+    the code's version; the workspace's from these and what is sampled and scored; the release's from these and
+    the gate.
+    """
+    suite = fingerprint(read_text(config.expectations)) if config.expectations else None
+    code = tvae_core.__version__
+    generator = fingerprint(
+        "generator",
+        table.digest,
+        schema.sha256,
+        config.split.model_dump(),
+        config.model.resolved().to_dict(),
+        config.seed,
+        code,
+    )
+    source = config.generator_uri or generator
+    run = fingerprint("run", source, generator, suite, config.sample.model_dump(), config.score.model_dump())
+    release = config.release.version or fingerprint("release", run, config.rules)
+    return RunPlan(
+        workspace=Workspace(config.store, f"runs/{config.name}/{run}"),
+        generator_version=generator,
+        release_version=release,
+        suite=suite,
+    )
+
+
+def read_text(address: str) -> str:
+    """The text of a small file at a local path, file:// or s3:// address."""
+    root, key = split_uri(address)
+    return open_store(root).get_bytes(key).decode()
+
+
+def read_schema(address: str) -> TableSchema:
+    """The schema in the YAML file at `address`. Raises ConfigError naming the file."""
+    return parse_schema(read_yaml(read_text(address), address), address)
+
+
+def parse_schema(plain: Any, origin: str) -> TableSchema:
+    """The schema in plain values; errors name `origin`."""
+    if not isinstance(plain, dict):
+        raise ConfigError(f"{origin}: expected the keys columns, entity and minimum_rows")
+    try:
+        return TableSchema.from_dict(plain)
+    except ValueError as error:
+        raise ConfigError(f"{origin}: {error}") from error
+
+
+def schema_text(schema: TableSchema) -> str:
+    """The schema as YAML, columns in the table's order."""
+    return yaml.safe_dump(schema.to_dict(), sort_keys=False, allow_unicode=True, width=110)

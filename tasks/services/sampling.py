@@ -1,0 +1,108 @@
+"""Rows from a generator into Parquet, streamed: memory holds one row group, and nothing half-written stays."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.services.store import StoreFullError
+from tvae_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tvae_core import TVAE
+
+ROW_GROUP = 65_536  # fixed, so that the same rows are the same bytes
+Progress = Callable[[int, int], None]
+
+
+def write_sample(
+    tvae: "TVAE", rows: int, path: Path, *, seed: int | None, on_rows: Progress | None = None
+) -> None:
+    """Draw `rows` rows into one Parquet file at `path`, which appears when it is whole."""
+    for _ in sample_parts(tvae, rows, rows, seed=seed, targets=iter([path]), on_rows=on_rows):
+        pass
+
+
+def sample_parts(
+    tvae: "TVAE",
+    rows: int,
+    rows_per_part: int,
+    *,
+    seed: int | None,
+    targets: Iterator[Path],
+    on_rows: Progress | None = None,
+) -> Iterator[tuple[Path, int]]:
+    """Draw `rows` rows into Parquet files of `rows_per_part`, one path of `targets` each.
+
+    Yields each finished file with its rows before the next is begun, so that it can be stored and removed.
+    `on_rows(done, rows)` is called after every row group. Raises SettingsError when `rows` is not positive,
+    StoreFullError when the disk is full.
+    """
+    if rows < 1 or rows_per_part < 1:
+        raise SettingsError(
+            f"at least one row must be asked for, got rows={rows}, rows_per_part={rows_per_part}"
+        )
+    batches = tvae.sample_batches(rows, seed=seed, batch_size=ROW_GROUP)
+    done = 0
+    pending: list[pa.RecordBatch] = []
+    for count in _part_sizes(rows, rows_per_part):
+        path = next(targets)
+        with _whole_file(path) as partial:
+            done = _write_part(_take(batches, pending, count), partial, done, rows, on_rows)
+        yield path, count
+
+
+def _write_part(
+    batches: Iterable[pa.RecordBatch], path: Path, done: int, rows: int, on_rows: Progress | None
+) -> int:
+    writer = None
+    try:
+        for batch in batches:
+            writer = writer or pq.ParquetWriter(path, batch.schema, compression="zstd")
+            writer.write_batch(batch, row_group_size=ROW_GROUP)
+            done += batch.num_rows
+            if on_rows:
+                on_rows(done, rows)
+    finally:
+        if writer is not None:
+            writer.close()
+    return done
+
+
+def _part_sizes(rows: int, rows_per_part: int) -> Iterator[int]:
+    for start in range(0, rows, rows_per_part):
+        yield min(rows_per_part, rows - start)
+
+
+def _take(
+    batches: Iterator[pa.RecordBatch], pending: list[pa.RecordBatch], count: int
+) -> Iterator[pa.RecordBatch]:
+    """Exactly `count` rows; what is left of the last batch waits in `pending`."""
+    while count > 0:
+        batch = pending.pop() if pending else next(batches)
+        if batch.num_rows > count:
+            pending.append(batch.slice(count))
+            batch = batch.slice(0, count)
+        count -= batch.num_rows
+        yield batch
+
+
+@contextlib.contextmanager
+def _whole_file(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it becomes `path` only when the block ends well."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(descriptor)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o644)
+        partial.replace(path)
+    except OSError as error:
+        raise StoreFullError(f"can't write {path}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
