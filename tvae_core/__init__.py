@@ -1,0 +1,49 @@
+"""The numeric library: a table in, a table out.
+
+TVAE(seed=1).fit("people.parquet").sample(1000)
+"""
+
+from tvae_core.codecs import ColumnCodec
+from tvae_core.errors import (
+    ArtifactError,
+    DataError,
+    DigestError,
+    FormatError,
+    NotFittedError,
+    SchemaError,
+    SettingsError,
+    TVAEError,
+    UnreadableError,
+)
+from tvae_core.model import Decoder, Encoder
+from tvae_core.schema import ColumnKind, ColumnSchema, TableSchema, infer_schema
+from tvae_core.settings import ModelSettings
+from tvae_core.sources import TableSource, as_source
+from tvae_core.table import TableCodec
+from tvae_core.tvae import TVAE
+from tvae_core.version import __version__
+
+__all__ = [
+    "TVAE",
+    "ArtifactError",
+    "ColumnCodec",
+    "ColumnKind",
+    "ColumnSchema",
+    "DataError",
+    "Decoder",
+    "DigestError",
+    "Encoder",
+    "FormatError",
+    "ModelSettings",
+    "NotFittedError",
+    "SchemaError",
+    "SettingsError",
+    "TVAEError",
+    "TableCodec",
+    "TableSchema",
+    "TableSource",
+    "UnreadableError",
+    "__version__",
+    "as_source",
+    "infer_schema",
+]

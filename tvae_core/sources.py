@@ -6,6 +6,7 @@ hold a table in memory. `as_source` makes one of a DataFrame, an Arrow table, or
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from copy import copy
 from os import PathLike
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -57,6 +58,10 @@ class ArrowSource:
         for batch in self._table.to_batches(max_chunksize=self._batch_rows):
             yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
 
+    def select(self, columns: Sequence[str]) -> "ArrowSource":
+        """The same rows with these columns only, in this order."""
+        return ArrowSource(self._table.select(columns), batch_rows=self._batch_rows)
+
 
 class ParquetSource:
     """Parquet files of equal schema, read in the order given; only their footers are read up front.
@@ -83,11 +88,18 @@ class ParquetSource:
         for path in self.paths:
             yield from self._batches_of(path)
 
+    def select(self, columns: Sequence[str]) -> "ParquetSource":
+        """The same rows with these columns only, in this order; the others are not read from the files."""
+        selected = copy(self)
+        selected.schema = pa.schema([self.schema.field(name) for name in columns])
+        return selected
+
     def _batches_of(self, path: Path) -> Iterator[pa.RecordBatch]:
         try:
             with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=self._batch_rows):
-                    yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+                for batch in file.iter_batches(batch_size=self._batch_rows, columns=self.schema.names):
+                    columns = [batch.column(name) for name in self.schema.names]
+                    yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(path, error) from None
 
@@ -116,6 +128,36 @@ def as_source(data: "pd.DataFrame | pa.Table | str | PathLike[str] | TableSource
         "expected a pandas DataFrame, a pyarrow Table, the path of a Parquet file or directory, "
         f"or a TableSource, however: {type(data).__name__}"
     )
+
+
+def select_columns(source: TableSource, columns: Sequence[str]) -> TableSource:
+    """The same table with these columns only; a source with a `select` of its own reads no others.
+
+    Raises:
+        DataError: a column that the table does not have, or no column.
+    """
+    missing = [name for name in columns if name not in source.schema.names]
+    if missing:
+        raise DataError(
+            f"expected the column(s) {', '.join(missing)}, however the table has: {', '.join(source.schema.names)}"
+        )
+    _check_names(columns, "the selection")
+    select = getattr(source, "select", None)
+    return select(columns) if select is not None else _Selection(source, columns)
+
+
+class _Selection:
+    """Some columns of a source that can't leave the others out by itself."""
+
+    def __init__(self, source: TableSource, columns: Sequence[str]) -> None:
+        self.schema: pa.Schema = pa.schema([source.schema.field(name) for name in columns])
+        self.num_rows: int = source.num_rows
+        self._source = source
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Read the table from its first row."""
+        for batch in self._source.batches():
+            yield batch.select(self.schema.names)
 
 
 def parquet_parts(path: Path) -> list[Path]:

@@ -1,0 +1,134 @@
+"""Every setting of the generator, with its default, in one place.
+
+A setting that is None takes its preset's value; one that the preset leaves None as well is chosen from the size of
+the table when `fit` sees it.
+"""
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Literal
+
+from tvae_core.errors import SettingsError
+
+Preset = Literal["default", "reference"]
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Sizes of the model and how it is trained.
+
+    preset: `default` (tokens for every column, sampled by drawing) or `reference` (Xu et al. 2019, as published).
+    embedding_dim: size of the latent vector z.
+    compress_dims, decompress_dims: hidden layers of encoder and decoder.
+    l2scale: weight decay of Adam.
+    batch_size: training rows in a step.
+    epochs: most passes over the training rows; None chooses from the number of rows.
+    loss_factor: weight of the reconstruction against the Kullback-Leibler term.
+    learning_rate: of Adam.
+    dropout: share of hidden units dropped in a training step.
+    validation_fraction: share of the rows (of the entities, where the schema names one) held back to stop early.
+    patience: epochs without a better validation loss before training stops; 0 trains all epochs; None chooses
+        from the number of rows.
+    bins: quantile bins of a continuous column; columns with fewer distinct values get a token for each.
+    max_categories: most levels a categorical column may have.
+    """
+
+    preset: Preset = "default"
+    embedding_dim: int | None = None
+    compress_dims: tuple[int, ...] | None = None
+    decompress_dims: tuple[int, ...] | None = None
+    l2scale: float | None = None
+    batch_size: int | None = None
+    epochs: int | None = None
+    loss_factor: float | None = None
+    learning_rate: float | None = None
+    dropout: float | None = None
+    validation_fraction: float | None = None
+    patience: int | None = None
+    bins: int | None = None
+    max_categories: int = 20_000
+
+    # Read by pydantic where a configuration nests this class; means nothing here.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        for name, low, high in _BOUNDS:
+            _check_number(name, getattr(self, name), low, high)
+        for name in ("compress_dims", "decompress_dims"):
+            dims = getattr(self, name)
+            if dims is not None:
+                object.__setattr__(self, name, _check_dims(name, dims))
+        if self.preset not in PRESETS:
+            raise SettingsError(f"preset must be one of {', '.join(PRESETS)}, but it is {self.preset!r}")
+
+    def resolved(self) -> "ModelSettings":
+        """The settings with the preset's values in place of None."""
+        preset = PRESETS[self.preset]
+        return replace(self, **{k: v for k, v in preset.items() if getattr(self, k) is None})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> "ModelSettings":
+        """Read what `to_dict` wrote. Raises SettingsError for an unknown or wrong setting."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(plain) - known)
+        if unknown:
+            raise SettingsError(
+                f"unknown settings {', '.join(unknown)}: expected some of {', '.join(sorted(known))}"
+            )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()})
+
+
+_BOUNDS: tuple[tuple[str, float, float], ...] = (
+    ("embedding_dim", 1, 4096),
+    ("l2scale", 0.0, 1.0),
+    ("batch_size", 1, 10_000_000),
+    ("epochs", 1, 1_000_000),
+    ("loss_factor", 1e-6, 1e6),
+    ("learning_rate", 1e-8, 1.0),
+    ("dropout", 0.0, 0.9),
+    ("validation_fraction", 0.0, 0.5),
+    ("patience", 0, 1_000_000),
+    ("bins", 2, 10_000),
+    ("max_categories", 1, 10_000_000),
+)
+
+_WHOLE = {"embedding_dim", "batch_size", "epochs", "patience", "bins", "max_categories"}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Xu et al. 2019 (arXiv:1907.00503): section 4.4 for the architecture and loss, section 5 for the training.
+    "reference": {
+        "embedding_dim": 128, "compress_dims": (128, 128), "decompress_dims": (128, 128), "l2scale": 1e-5,
+        "batch_size": 500, "epochs": 300, "loss_factor": 2.0, "learning_rate": 1e-3, "dropout": 0.0,
+        "validation_fraction": 0.0, "patience": 0, "bins": 100,
+    },
+    "default": {
+        "embedding_dim": 32, "compress_dims": (256, 256), "decompress_dims": (256, 256), "l2scale": 1e-5,
+        "loss_factor": 1.0, "learning_rate": 2e-3, "dropout": 0.0,
+        "validation_fraction": 0.1, "bins": 100,
+    },
+}  # fmt: skip
+
+
+def _check_number(name: str, value: Any, low: float, high: float) -> None:
+    if value is None:
+        return
+    kind = "an integer" if name in _WHOLE else "a number"
+    right = isinstance(value, int if name in _WHOLE else int | float) and not isinstance(value, bool)
+    if not right:
+        raise SettingsError(f"{name} must be {kind}, but it is a {type(value).__name__}")
+    if not low <= value <= high:
+        raise SettingsError(f"{name} must lie between {low:g} and {high:g}, but it is {value!r}")
+
+
+def _check_dims(name: str, dims: Any) -> tuple[int, ...]:
+    good = (
+        isinstance(dims, tuple | list)
+        and len(dims) > 0
+        and all(type(d) is int and 1 <= d <= 65_536 for d in dims)
+    )
+    if not good:
+        raise SettingsError(f"{name} must be a list of at least one layer size, each between 1 and 65536")
+    return tuple(dims)

@@ -1,0 +1,214 @@
+"""A whole table as tokens and scalars, and back. The only description of their layout."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tvae_core.arrow_types import is_number, is_temporal
+from tvae_core.codecs import (
+    CategoricalCodec,
+    ColumnCodec,
+    IdentifierCodec,
+    ModeCodec,
+    NumericCodec,
+    codec_from_dict,
+)
+from tvae_core.errors import DataError, SchemaError
+from tvae_core.randomness import numpy_generator, seed_sequence
+from tvae_core.schema import ColumnKind, ColumnSchema, TableSchema, refuse_unsupported
+from tvae_core.settings import ModelSettings
+from tvae_core.sources import TableSource
+
+# Codecs are fitted to at most this many rows; every level, minimum and maximum of the others is still seen.
+ROWS_FOR_CODECS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each column lies in the flat vectors that encoder and decoder work on.
+
+    A flat vector of size `data_dim` holds `scalars` real numbers first, then one segment per token, as long as
+    that token's cardinality.
+    """
+
+    scalars: int
+    cardinalities: tuple[int, ...]
+
+    @property
+    def data_dim(self) -> int:
+        """Length of the flat vector."""
+        return self.scalars + sum(self.cardinalities)
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """Start of each token's segment (tokens,) in the flat vector."""
+        return self.scalars + np.concatenate([[0], np.cumsum(self.cardinalities)[:-1]]).astype(np.int64)
+
+    @property
+    def token_dtype(self) -> type[np.integer]:
+        """The smallest of int16 and int32 that holds every token."""
+        largest = max(self.cardinalities, default=1)
+        return np.int16 if largest <= np.iinfo(np.int16).max else np.int32
+
+
+@dataclass(frozen=True)
+class EncodedTable:
+    """A table as the model sees it: `tokens` (rows, tokens) int16 or int32, `scalars` (rows, scalars) float32."""
+
+    tokens: np.ndarray
+    scalars: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def take(self, rows: np.ndarray) -> "EncodedTable":
+        """The given rows (a mask or numbers)."""
+        return EncodedTable(self.tokens[rows], self.scalars[rows])
+
+
+class TableCodec:
+    """The fitted codecs of a table's columns, in order, and the layout that follows from them."""
+
+    def __init__(self, schema: pa.Schema, codecs: Sequence[ColumnCodec]) -> None:
+        self.schema = schema
+        self.codecs = tuple(codecs)
+        self.layout = Layout(
+            sum(c.scalars for c in self.codecs), tuple(k for c in self.codecs for k in c.cardinalities)
+        )
+
+    @classmethod
+    def fit(
+        cls, source: TableSource, schema: TableSchema, settings: ModelSettings, *, seed: int
+    ) -> "TableCodec":
+        """Learn every column's codec in one pass over the table.
+
+        Raises SchemaError when the table's columns are not the schema's, DataError when they can't be learned.
+        """
+        check_columns(source.schema, schema)
+        columns = collect(source, seed=seed)
+        codecs = []
+        for number, column in enumerate(schema.columns):
+            state = seed_sequence(seed, "codec", number).generate_state(1, np.uint64)[0]
+            codecs.append(fit_codec(column, columns[column.name], settings, seed=int(state)))
+        if not any(c.cardinalities for c in codecs):
+            raise DataError("the table has identifiers only: expected at least one column to model")
+        return cls(source.schema.remove_metadata(), codecs)
+
+    def encode(self, source: TableSource) -> EncodedTable:
+        """Encode a table batch by batch. Raises DataError for values that training has not seen."""
+        rows = source.num_rows
+        tokens = np.empty((rows, len(self.layout.cardinalities)), self.layout.token_dtype)
+        scalars = np.empty((rows, self.layout.scalars), np.float32)
+        start = 0
+        for batch in source.batches():
+            part = self.encode_batch(batch)
+            tokens[start : start + len(part)], scalars[start : start + len(part)] = part.tokens, part.scalars
+            start += len(part)
+        return EncodedTable(tokens, scalars)
+
+    def encode_batch(self, batch: pa.RecordBatch) -> EncodedTable:
+        """Encode one record batch."""
+        parts = [codec.encode(batch.column(codec.name)) for codec in self.codecs]
+        tokens = np.concatenate([t for t, _ in parts], axis=1).astype(self.layout.token_dtype)
+        return EncodedTable(tokens, np.concatenate([s for _, s in parts], axis=1))
+
+    def decode(self, encoded: EncodedTable, draws: np.ndarray, first_row: int) -> pa.RecordBatch:
+        """Decode rows; `draws` (rows, columns) are uniform on [0, 1)."""
+        arrays = []
+        token, scalar = 0, 0
+        for place, codec in enumerate(self.codecs):
+            width = len(codec.cardinalities)
+            tokens = encoded.tokens[:, token : token + width].astype(np.int64)
+            scalars = encoded.scalars[:, scalar : scalar + codec.scalars]
+            arrays.append(codec.decode(tokens, scalars, draws[:, place], first_row))
+            token, scalar = token + width, scalar + codec.scalars
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The codecs as plain JSON values."""
+        nullable = {f.name: f.nullable for f in self.schema}
+        return {"nullable": nullable, "columns": [c.to_dict() for c in self.codecs]}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "TableCodec":
+        """Rebuild what `to_dict` wrote."""
+        codecs = [codec_from_dict(c) for c in plain["columns"]]
+        fields = [pa.field(c.name, codec_type(c), nullable=plain["nullable"][c.name]) for c in codecs]
+        return cls(pa.schema(fields), codecs)
+
+
+def codec_type(codec: ColumnCodec) -> pa.DataType:
+    """The Arrow type of the column that a codec writes."""
+    return codec.domain.type if isinstance(codec, NumericCodec | ModeCodec) else codec.type  # type: ignore[attr-defined]
+
+
+def check_columns(found: pa.Schema, schema: TableSchema) -> None:
+    """Raise SchemaError unless the table has exactly the schema's columns, in order, of the declared types."""
+    refuse_unsupported(found)
+    missing = [n for n in schema.names if n not in found.names]
+    extra = [n for n in found.names if n not in schema.names]
+    if missing or extra:
+        parts = [
+            f"{what} {', '.join(names)}"
+            for what, names in (("missing", missing), ("not declared", extra))
+            if names
+        ]
+        raise SchemaError(f"the table's columns are not the schema's: {'; '.join(parts)}")
+    if found.names != schema.names:
+        raise SchemaError("the table has the schema's columns in another order: reorder one of them")
+    wrong = [
+        f"{c.name!r} is {found.field(c.name).type}, declared {c.type}"
+        for c in schema.columns
+        if found.field(c.name).type != c.arrow_type
+    ]
+    if wrong:
+        raise SchemaError(f"column types differ from the schema: {'; '.join(wrong)}")
+
+
+def fit_codec(
+    column: ColumnSchema, array: pa.ChunkedArray, settings: ModelSettings, *, seed: int
+) -> ColumnCodec:
+    """The codec for one column: what its kind and the preset ask for."""
+    if column.kind is ColumnKind.IDENTIFIER:
+        return IdentifierCodec.fit(column.name, array.combine_chunks())
+    if column.kind in (ColumnKind.CATEGORICAL, ColumnKind.BOOLEAN):
+        return CategoricalCodec.fit(column.name, array.combine_chunks(), most_levels=settings.max_categories)
+    if settings.preset == "reference":
+        return ModeCodec.fit(column.name, array, seed=seed)
+    bins = settings.bins or 100
+    return NumericCodec.fit(column.name, array, bins=bins, most_atoms=bins)
+
+
+def collect(source: TableSource, *, seed: int) -> dict[str, pa.ChunkedArray]:
+    """Each column's values for fitting: all of a table of up to a million rows, a random million of a larger one.
+
+    Of the rows left out, every level, minimum, maximum and the presence of a missing value are still kept.
+    """
+    rows = source.num_rows
+    if rows == 0:
+        raise DataError("the table has no rows: expected at least two")
+    generator = numpy_generator(seed, "rows for codecs")
+    share = ROWS_FOR_CODECS / rows
+    chunks: dict[str, list[pa.Array]] = {name: [] for name in source.schema.names}
+    for batch in source.batches():
+        kept = np.flatnonzero(generator.random(len(batch)) < share) if share < 1 else None
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            chunks[name].extend([array] if kept is None else [array.take(pa.array(kept)), *witnesses(array)])
+    types = {f.name: f.type for f in source.schema}
+    return {name: pa.chunked_array(parts, types[name]) for name, parts in chunks.items()}
+
+
+def witnesses(array: pa.Array) -> Iterator[pa.Array]:
+    """The few values of a batch that a codec must see even when their rows are left out."""
+    if is_number(array.type) or is_temporal(array.type):
+        ends = pc.min_max(array)
+        yield pa.array([ends["min"].as_py(), ends["max"].as_py()], array.type).drop_null()
+    else:
+        yield pc.unique(array)
+    if array.null_count:
+        yield pa.nulls(1, array.type)

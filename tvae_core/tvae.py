@@ -1,0 +1,222 @@
+"""TVAE: a table in, a table out. Wires codecs, networks, training and sampling; holds no mathematics."""
+
+import copy
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from tvae_core.artifact import read_generator, write_generator
+from tvae_core.codecs.categorical import plain_values
+from tvae_core.errors import ArtifactError, DataError, NotFittedError, SettingsError
+from tvae_core.losses import Segments
+from tvae_core.model import initialise
+from tvae_core.randomness import numpy_generator, torch_generator
+from tvae_core.sampling import rebatch, sample_blocks
+from tvae_core.schema import TableSchema, infer_schema
+from tvae_core.settings import ModelSettings, Preset
+from tvae_core.sources import TableSource, as_source
+from tvae_core.table import EncodedTable, TableCodec
+from tvae_core.training import Batches, Networks, OnEpoch, size_to_table, train
+
+LARGEST_SEED = 2**63 - 1
+
+
+class TVAE:
+    """A tabular variational autoencoder.
+
+    Parameters
+    ----------
+    preset: `default` or `reference`; see `ModelSettings`, whose fields are accepted as further keywords
+        (`embedding_dim`, `compress_dims`, `decompress_dims`, `l2scale`, `batch_size`, `epochs`, `loss_factor`, ...).
+    seed: fixes initialisation, training and, unless `sample` gets one of its own, sampling.
+    device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, ...
+
+    After `fit` or `load`: `schema_`, `settings_` (every setting with its value), `history_` (a record per epoch).
+
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"x": [1, 2, 3, 4] * 50, "y": ["a", "b", "a", "b"] * 50})
+    >>> model = TVAE(epochs=2, seed=7).fit(table)
+    >>> model.sample(3).dtypes.to_dict() == table.dtypes.to_dict()
+    True
+    """
+
+    def __init__(
+        self, preset: Preset = "default", *, seed: int = 0, device: str = "auto", **settings: Any
+    ) -> None:
+        self.settings = ModelSettings.from_dict({"preset": preset, **settings})
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
+            raise SettingsError(f"seed must be an integer between 0 and {LARGEST_SEED}, but it is {seed!r}")
+        self.seed = seed
+        self.device = pick_device(device)
+
+    @classmethod
+    def from_settings(cls, settings: ModelSettings, *, seed: int = 0, device: str = "auto") -> Self:
+        """A model with ready-made settings."""
+        return cls(seed=seed, device=device, **settings.to_dict())
+
+    def fit(self, data: Any, schema: TableSchema | None = None, *, on_epoch: OnEpoch | None = None) -> Self:
+        """Learn a table and return self.
+
+        `data` is a DataFrame, an Arrow table, a Parquet file or a directory of parts, or any `TableSource`.
+        Without a `schema` the one that `infer_schema` proposes is used. `on_epoch` gets each epoch's record.
+        Raises SchemaError, DataError.
+        """
+        source = as_source(data)
+        self.schema_ = schema or infer_schema(source)
+        rows = source.num_rows
+        needed = max(2, self.schema_.minimum_rows)
+        if rows < needed:
+            raise DataError(f"the table has {rows} rows: expected at least {needed}")
+        settings = self.settings.resolved()
+        self.codec_ = TableCodec.fit(source, self.schema_, settings, seed=self.seed)
+        table = self.codec_.encode(source)
+        held_back = hold_back(source, self.schema_, settings.validation_fraction or 0.0, self.seed)
+        self._train(table.take(~held_back), table.take(held_back), settings, on_epoch)
+        return self
+
+    def _train(
+        self, rows: EncodedTable, held_back: EncodedTable, settings: ModelSettings, on_epoch: OnEpoch | None
+    ) -> None:
+        layout = self.codec_.layout
+        self.settings_ = size_to_table(settings, len(rows))
+        networks = Networks(self.settings_, layout.data_dim)
+        initialise(networks, torch_generator(self.seed, "initialise"))
+        self.networks_ = networks.to(self.device)
+        self.history_ = train(
+            self.networks_,
+            Batches(rows, layout, self.device),
+            Batches(held_back, layout, self.device) if len(held_back) else None,
+            self.settings_,
+            Segments(layout, self.device),
+            seed=self.seed,
+            on_epoch=on_epoch,
+        )
+        self.networks_.eval()
+
+    def sample(self, n: int, *, seed: int | None = None) -> pd.DataFrame:
+        """Draw n rows as a DataFrame; see `sample_batches` for what they depend on."""
+        return self.sample_table(n, seed=seed).to_pandas()
+
+    def sample_table(self, n: int, *, seed: int | None = None) -> pa.Table:
+        """Draw n rows as an Arrow table of the training table's schema."""
+        self._check_fitted()
+        return pa.Table.from_batches(list(self.sample_batches(n, seed=seed)), self.codec_.schema)
+
+    def sample_batches(
+        self, n: int, *, seed: int | None = None, batch_size: int = 65_536
+    ) -> Iterator[pa.RecordBatch]:
+        """Draw n rows and hand them out in batches, never holding more than about one in memory.
+
+        Row i depends on the generator, `seed` (the model's own when None) and i alone: the first 10 of 1,000 rows
+        are the 10 rows of a smaller sample, whatever the batch size.
+        """
+        self._check_fitted()
+        for name, value, least in (("n", n, 0), ("batch_size", batch_size, 1)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise SettingsError(f"{name} must be an integer of at least {least}, but it is {value!r}")
+        blocks = sample_blocks(
+            self.networks_.decoder, self.codec_, self.settings_.embedding_dim or 1, n,
+            seed=self.seed if seed is None else seed, device=self.device,
+        )  # fmt: skip
+        return rebatch(blocks, batch_size, self.codec_.schema)
+
+    def save(self, path: str | Path) -> str:
+        """Write the generator into an absent or empty directory, all or nothing, and return its digest."""
+        self._check_fitted()
+        settings = {"settings": self.settings_.to_dict(), "seed": self.seed, "schema": self.schema_.to_dict()}
+        return write_generator(
+            Path(path),
+            settings=settings,
+            codecs=self.codec_.to_dict(),
+            weights=self.networks_.state_dict(),
+            history=self.history_,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto") -> Self:
+        """Read a generator that `save` wrote. Raises ArtifactError, DigestError or FormatError."""
+        plain, codecs, weights, history, _ = read_generator(Path(path))
+        try:
+            model = cls(seed=plain["seed"], device=device, **plain["settings"])
+            model.settings_ = model.settings
+            model.schema_ = TableSchema.from_dict(plain["schema"])
+            model.codec_ = TableCodec.from_dict(codecs)
+            model.networks_ = Networks(model.settings_, model.codec_.layout.data_dim)
+            model.networks_.load_state_dict(weights)
+        except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:
+            if isinstance(error, ArtifactError):
+                raise
+            raise ArtifactError(
+                f"{path} can't be rebuilt: its files don't fit together ({type(error).__name__})"
+            ) from error
+        model.history_ = history
+        model.networks_.to(model.device).eval()
+        return model
+
+    def set_device(self, device: str) -> Self:
+        """Move the model to another device and return self."""
+        self.device = pick_device(device)
+        if hasattr(self, "networks_"):
+            self.networks_.to(self.device)
+        return self
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "networks_"):
+            raise NotFittedError("this model has learned nothing yet: call fit(...) or TVAE.load(...) first")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = copy.copy(self)
+        memo[id(self)] = twin
+        if hasattr(self, "networks_"):
+            twin.networks_ = copy.deepcopy(self.networks_, memo)
+        return twin
+
+
+def new_seed() -> int:
+    """A seed from the system's entropy, for callers that want another sample each time."""
+    return secrets.randbits(63)
+
+
+def pick_device(device: str) -> torch.device:
+    """The torch device of that name; `auto` is a GPU where there is one. Raises SettingsError."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+    except RuntimeError:
+        raise SettingsError(f"device must be auto, cpu, cuda or cuda:N, but it is {device!r}") from None
+    if picked.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(
+            f"device is {device!r} but torch sees no GPU: use cpu or auto, or install torch for CUDA"
+        )
+    return picked
+
+
+def hold_back(source: TableSource, schema: TableSchema, fraction: float, seed: int) -> np.ndarray:
+    """Which rows (rows,) bool are held back to stop training early: whole entities where the schema names one.
+
+    At least one row stays on either side; a table too small to spare any holds none back.
+    """
+    rows = source.num_rows
+    if fraction == 0.0 or rows * fraction < 1:
+        return np.zeros(rows, bool)
+    groups = np.arange(rows) if schema.entity is None else entity_numbers(source, schema.entity)
+    count = int(groups.max()) + 1
+    chosen = numpy_generator(seed, "hold back").permutation(count) < max(1, round(count * fraction))
+    held: np.ndarray = chosen[groups]
+    return held if 0 < held.sum() < rows else np.zeros(rows, bool)
+
+
+def entity_numbers(source: TableSource, entity: str) -> np.ndarray:
+    """Each row's entity as a number (rows,), equal for equal values; a missing value is an entity of its own."""
+    column = pa.chunked_array([plain_values(b.column(entity)) for b in source.batches()])
+    codes, _ = pd.factorize(column.to_pandas(), use_na_sentinel=True)
+    alone = codes < 0
+    codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
+    return codes
