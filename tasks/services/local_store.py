@@ -63,7 +63,7 @@ class LocalStore:
 
     def get_file(self, key: str, path: Path) -> FileRef:
         """Copy the object to `path`; see `Store.get_file`."""
-        with self._open(key) as source:
+        with self._open(key) as source, local_errors(path):
             digest, size = write_atomically(source, path)
         return FileRef(self.uri_of(key), digest, size)
 
@@ -230,6 +230,13 @@ def _sync_directory(directory: Path) -> None:
 
 def _taken(key: str, uri: str) -> str:
     return f"{uri} already holds {key!r}, and it is never overwritten"
+
+
+@contextlib.contextmanager
+def local_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors about the local file `path` into the store's."""
+    with _clear_errors(path.name, path.absolute().parent.as_uri()):
+        yield
 
 
 @contextlib.contextmanager

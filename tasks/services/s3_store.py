@@ -1,0 +1,290 @@
+"""The store in an S3 bucket, through boto3: AWS, or any endpoint that speaks S3. No other file knows boto3.
+
+What keeps it working beyond AWS: signature version 4, path addressing for a custom endpoint, and checksums as plain
+headers over bytes we hashed ourselves. botocore's own default sends checksums as trailers of a chunked body over https,
+which older servers refuse or store as part of the object.
+"""
+
+import base64
+import contextlib
+import hashlib
+import io
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ResponseStreamingError,
+)
+
+from tasks.references import FileRef
+from tasks.services.local_store import local_errors, write_atomically
+from tasks.services.s3_errors import (
+    ConflictError,
+    Place,
+    bucket_missing,
+    no_credentials,
+    store_error,
+    unreachable,
+)
+from tasks.services.store import AlreadyExistsError, NotFoundError, StoreError, copy_and_digest, validate_key
+
+MULTIPART_THRESHOLD = 256 << 20  # bytes; above it an interrupted upload would cost too much to send again
+PART_SIZE = 64 << 20  # bytes, held in memory one at a time
+_MOST_PARTS = 9_000  # S3 takes 10,000
+_ATTEMPTS = 4
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 60.0
+_NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound)
+T = TypeVar("T")
+Parts = list[dict[str, Any]]
+
+
+class S3Store:
+    """Objects of one bucket, under one prefix.
+
+    Endpoint, region and credentials are boto3's own settings. A request is tried 4 times at most, with at most 5 s
+    to connect and 60 s of silence: an endpoint that is down is reported within about half a minute.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        multipart_threshold: int = MULTIPART_THRESHOLD,
+        part_size: int = PART_SIZE,
+    ) -> None:
+        self.uri = f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._multipart_threshold = multipart_threshold
+        self._part_size = part_size
+        self._place = Place(bucket, "its endpoint", _endpoint_key())
+        self._client_: Any = None
+
+    def __repr__(self) -> str:
+        return f"S3Store({self.uri!r})"
+
+    def put_bytes(self, key: str, data: bytes, *, if_absent: bool = False) -> FileRef:
+        """Write `data` under `key`; see `Store.put_bytes`."""
+        return self._put(key, lambda: io.BytesIO(data), if_absent)
+
+    def put_file(self, key: str, path: Path, *, if_absent: bool = False) -> FileRef:
+        """Stream the file at `path` to `key`; see `Store.put_file`."""
+        return self._put(key, lambda: path.open("rb"), if_absent)
+
+    def get_bytes(self, key: str) -> bytes:
+        """The object's bytes; see `Store.get_bytes`."""
+        return self._read(key, lambda body: body.read())
+
+    def get_file(self, key: str, path: Path) -> FileRef:
+        """Stream the object to `path`; see `Store.get_file`."""
+        with local_errors(path):
+            digest, size = self._read(key, lambda body: write_atomically(body, path))
+        return FileRef(self.uri_of(key), digest, size)
+
+    def checksum(self, key: str) -> FileRef:
+        """Read the object back; see `Store.checksum`."""
+        digest, size = self._read(key, copy_and_digest)
+        return FileRef(self.uri_of(key), digest, size)
+
+    def exists(self, key: str) -> bool:
+        """Whether an object lies under `key`; BucketMissingError when the bucket doesn't exist."""
+        try:
+            self.size(key)
+        except NotFoundError:
+            return False
+        return True
+
+    def size(self, key: str) -> int:
+        """The object's size in bytes; see `Store.size`."""
+        try:
+            return int(self._call("head_object", key)["ContentLength"])
+        except NotFoundError as absent:
+            # The answer to a HEAD has no body: a missing bucket looks like a missing key.
+            try:
+                self._call("head_bucket")
+            except NotFoundError:
+                raise bucket_missing(self._place) from None
+            raise absent from None
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """The keys that begin with `prefix`, sorted; see `Store.list`."""
+        if prefix.strip("/"):
+            validate_key(prefix.rstrip("/"))
+        keys: list[str] = []
+        with self._clear_errors("list_objects_v2", prefix):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
+                keys += [item["Key"].removeprefix(self._prefix) for item in page.get("Contents", ())]
+        # Consoles mark "folders" by empty objects whose name ends in a slash.
+        yield from sorted(key for key in keys if not key.endswith("/"))
+
+    def delete(self, key: str) -> None:
+        """Remove the object; no error when there is none."""
+        with contextlib.suppress(NotFoundError):
+            self._call("delete_object", key)
+
+    def uri_of(self, key: str) -> str:
+        """The object's ``s3://`` address."""
+        return f"s3://{self._bucket}/{self._prefix}{validate_key(key)}"
+
+    @property
+    def _client(self) -> Any:
+        """boto3's client, made on first use: nothing is looked up before a store is used."""
+        if self._client_ is None:
+            with self._clear_errors("settings"):
+                self._client_ = _make_client()
+            self._place = Place(self._bucket, _public(self._client_.meta.endpoint_url), _endpoint_key())
+        return self._client_
+
+    def _call(self, operation: str, key: str | None = None, **arguments: Any) -> dict[str, Any]:
+        """One request of boto3's client, by its method's name."""
+        if key is not None:
+            arguments["Key"] = self._prefix + validate_key(key)
+        with self._clear_errors(operation, key):
+            answer = getattr(self._client, operation)(Bucket=self._bucket, **arguments)
+        return cast(dict[str, Any], answer)
+
+    def _put(self, key: str, open_source: Callable[[], BinaryIO], if_absent: bool) -> FileRef:
+        """Send a source whole; a conflict with a concurrent writer (409) is tried again from the start."""
+        validate_key(key)
+        with open_source() as source:
+            digest, size = copy_and_digest(source)
+        condition = {"IfNoneMatch": "*"} if if_absent else {}
+        send = self._send_parts if size > self._multipart_threshold else self._send_whole
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with open_source() as source:
+                    send(key, source, digest, size, condition)
+                break
+            except ConflictError:
+                if attempt == _ATTEMPTS:
+                    raise
+                _pause(attempt)
+        return FileRef(self.uri_of(key), digest, size)
+
+    def _send_whole(
+        self, key: str, source: BinaryIO, digest: str, size: int, condition: dict[str, str]
+    ) -> None:
+        checksum = base64.b64encode(bytes.fromhex(digest)).decode()
+        self._call("put_object", key, Body=source, ContentLength=size, ChecksumSHA256=checksum, **condition)
+
+    def _send_parts(
+        self, key: str, source: BinaryIO, digest: str, size: int, condition: dict[str, str]
+    ) -> None:
+        """A multipart upload; aborted on any failure, so that no invisible parts are left to pay for."""
+        if condition and self.exists(key):  # before sending gigabytes in vain; the server decides the race
+            raise AlreadyExistsError(f"{self.uri_of(key)} already exists, and it is never overwritten")
+        upload = self._call("create_multipart_upload", key)["UploadId"]
+        try:
+            parts, sent = self._upload_parts(key, upload, source, size)
+            if sent != digest:
+                raise StoreError(f"the file behind {self.uri_of(key)} changed while it was sent. Run again")
+            self._call(
+                "complete_multipart_upload",
+                key,
+                UploadId=upload,
+                MultipartUpload={"Parts": parts},
+                **condition,
+            )
+        except BaseException:
+            with contextlib.suppress(StoreError):  # the first failure is the one to report
+                self._call("abort_multipart_upload", key, UploadId=upload)
+            raise
+
+    def _upload_parts(self, key: str, upload: str, source: BinaryIO, size: int) -> tuple[Parts, str]:
+        """Send the parts one by one; return what completes the upload, and the sha256 of what was sent."""
+        step = max(self._part_size, -(-size // _MOST_PARTS))
+        parts: Parts = []
+        whole = hashlib.sha256()
+        while chunk := source.read(step):
+            whole.update(chunk)
+            number = len(parts) + 1
+            md5 = base64.b64encode(hashlib.md5(chunk, usedforsecurity=False).digest()).decode()
+            answer = self._call(
+                "upload_part", key, UploadId=upload, PartNumber=number, Body=chunk, ContentMD5=md5
+            )
+            parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+        return parts, whole.hexdigest()
+
+    def _read(self, key: str, consume: Callable[[BinaryIO], T]) -> T:
+        """Open the object and consume its stream; a stream that breaks off is read again from the start."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            with self._call("get_object", key)["Body"] as body:
+                try:
+                    return consume(cast(BinaryIO, body))
+                except (HTTPClientError, ResponseStreamingError) as error:
+                    broken = type(error).__name__
+            _pause(attempt)
+        raise unreachable(self._place, f"the answer broke off, {broken}", _ATTEMPTS)
+
+    @contextlib.contextmanager
+    def _clear_errors(self, operation: str, key: str | None = None) -> Iterator[None]:
+        """Turn botocore's errors into the store's. Their own texts are dropped: they may hold parts of a request."""
+        try:
+            yield
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            raise store_error(self._place, key, operation, code, status) from None
+        except _NO_CREDENTIALS as error:
+            raise no_credentials(self._place, type(error).__name__) from None
+        except HTTPClientError as error:
+            raise unreachable(self._place, type(error).__name__, _ATTEMPTS) from None
+        except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
+            raise StoreError(
+                f"the request {operation} for the bucket {self._bucket!r} can't be made "
+                f"({type(error).__name__}). Check the bucket's name, {_endpoint_key()} and AWS_REGION"
+            ) from None
+
+
+def _make_client() -> Any:
+    session = boto3.Session()
+    settings: dict[str, Any] = {
+        "signature_version": "s3v4",
+        "retries": {"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        "connect_timeout": _CONNECT_SECONDS,
+        "read_timeout": _READ_SECONDS,
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+    }
+    region = session.region_name or "us-east-1"  # what servers other than AWS take
+    client = session.client("s3", region_name=region, config=Config(**settings))
+    host = urlsplit(client.meta.endpoint_url).hostname or ""
+    if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        return client
+    path_style = Config(**settings, s3={"addressing_style": "path"})
+    return session.client("s3", region_name=region, config=path_style)
+
+
+def _endpoint_key() -> str:
+    """The setting that decides where requests go."""
+    for key in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if os.environ.get(key):
+            return key
+    return "AWS_ENDPOINT_URL_S3, or endpoint_url of the profile"
+
+
+def _public(endpoint: str) -> str:
+    """The endpoint's address without user information."""
+    parts = urlsplit(endpoint)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)  # at most 0.4, 0.8, 1.6, 3.2 s
