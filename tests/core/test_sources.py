@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tvae_core.errors import DataError, UnreadableError
-from tvae_core.sources import ArrowSource, ParquetSource, TableSource, as_source
+from tvae_core.sources import ArrowSource, ParquetSource, TableSource, as_source, select_columns
 
 TABLE = pa.table({"age": pa.array([30, None, 50], pa.int32()), "name": ["", None, "c"]})
 
@@ -193,3 +193,28 @@ def test_something_else_is_refused():
 def test_a_table_in_memory_is_batched_too():
     source = ArrowSource(pa.table({"x": range(10)}), batch_rows=4)
     assert [batch.num_rows for batch in source.batches()] == [4, 4, 2]
+
+
+class Generated:
+    """A source of somebody else's making: the protocol and nothing more."""
+
+    schema = pa.schema([("a", pa.int64()), ("b", pa.int64())])
+    num_rows = 2
+
+    def batches(self):
+        yield pa.record_batch({"a": [1], "b": [2]})
+        yield pa.record_batch({"a": [3], "b": [4]})
+
+
+def test_columns_can_be_selected_from_every_kind_of_source(tmp_path):
+    table = pa.table({"a": [1, 3], "b": [2, 4]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    for data in (table, tmp_path / "t.parquet", Generated()):
+        source = select_columns(as_source(data), ["b", "a"])
+        assert source.num_rows == 2
+        assert read(source).to_pydict() == {"b": [2, 4], "a": [1, 3]}
+
+
+def test_selecting_a_column_that_is_not_there_is_refused():
+    with pytest.raises(DataError, match=r"column\(s\) c, however the table has: a, b"):
+        select_columns(Generated(), ["a", "c"])
