@@ -3,7 +3,9 @@
 Only the code, the status and the operation reach a message: a server's own text may repeat parts of a signature.
 """
 
+import os
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from tasks.services.store import (
     AccessDeniedError,
@@ -45,6 +47,20 @@ class Place:
     endpoint_key: str  # the setting to look at
 
 
+def endpoint_key() -> str:
+    """The setting that decides where requests go."""
+    for key in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if os.environ.get(key):
+            return key
+    return "AWS_ENDPOINT_URL_S3, or endpoint_url of the profile"
+
+
+def public_address(endpoint: str) -> str:
+    """The endpoint's address without user information."""
+    parts = urlsplit(endpoint)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
 def store_error(place: Place, key: str | None, operation: str, code: str, status: int) -> StoreError:
     """The error to raise for a server's answer with this error code and HTTP status."""
     uri = f"s3://{place.bucket}/{key}" if key else f"s3://{place.bucket}"
@@ -76,10 +92,10 @@ def bucket_missing(place: Place) -> BucketMissingError:
     )
 
 
-def unreachable(place: Place, reason: str, attempts: int) -> UnavailableError:
+def unreachable(place: Place, reason: str) -> UnavailableError:
     """The error for an endpoint that gave no usable answer; `reason` is the kind of failure, without its text."""
     return UnavailableError(
-        f"no answer from {place.endpoint} for the bucket {place.bucket!r} after {attempts} attempts ({reason}). "
+        f"no answer from {place.endpoint} for the bucket {place.bucket!r} after several attempts ({reason}). "
         f"Check that it runs and can be reached from here, and the address in {place.endpoint_key}"
     )
 

@@ -9,7 +9,6 @@ import base64
 import contextlib
 import hashlib
 import io
-import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +28,9 @@ from botocore.exceptions import (
     ProfileNotFound,
     ResponseStreamingError,
 )
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
 
 from tasks.references import FileRef
 from tasks.services.local_store import local_errors, write_atomically
@@ -36,16 +38,28 @@ from tasks.services.s3_errors import (
     ConflictError,
     Place,
     bucket_missing,
+    endpoint_key,
     no_credentials,
+    public_address,
     store_error,
     unreachable,
 )
-from tasks.services.store import AlreadyExistsError, NotFoundError, StoreError, copy_and_digest, validate_key
+from tasks.services.store import (
+    AlreadyExistsError,
+    NotFoundError,
+    StoreError,
+    UnavailableError,
+    copy_and_digest,
+    validate_key,
+)
 
 MULTIPART_THRESHOLD = 256 << 20  # bytes; above it an interrupted upload would cost too much to send again
 PART_SIZE = 64 << 20  # bytes, held in memory one at a time
 _MOST_PARTS = 9_000  # S3 takes 10,000
+# botocore's own retries span a fraction of a second, enough for a hiccup; ours, around them, a server's restart.
+_QUICK_ATTEMPTS = 2
 _ATTEMPTS = 4
+_PATIENCE_SECONDS = 40.0  # after it no attempt is begun
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 60.0
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound)
@@ -56,8 +70,10 @@ Parts = list[dict[str, Any]]
 class S3Store:
     """Objects of one bucket, under one prefix.
 
-    Endpoint, region and credentials are boto3's own settings. A request is tried 4 times at most, with at most 5 s
-    to connect and 60 s of silence: an endpoint that is down is reported within about half a minute.
+    Endpoint, region and credentials are boto3's own settings. An endpoint that refuses connections is reported after
+    about 5 s, one that swallows them after about 50 s, one that accepts and then keeps silent after about 2 min.
+    A conditional write whose answer was lost is sent again and may then meet its own object: AlreadyExistsError, and
+    who must know reads back what lies there.
     """
 
     def __init__(
@@ -73,7 +89,7 @@ class S3Store:
         self._prefix = f"{prefix}/" if prefix else ""
         self._multipart_threshold = multipart_threshold
         self._part_size = part_size
-        self._place = Place(bucket, "its endpoint", _endpoint_key())
+        self._place = Place(bucket, "its endpoint", endpoint_key())
         self._client_: Any = None
 
     def __repr__(self) -> str:
@@ -127,10 +143,13 @@ class S3Store:
         if prefix.strip("/"):
             validate_key(prefix.rstrip("/"))
         keys: list[str] = []
-        with self._clear_errors("list_objects_v2", prefix):
-            pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
-                keys += [item["Key"].removeprefix(self._prefix) for item in page.get("Contents", ())]
+        token: dict[str, str] = {}
+        while True:
+            page = self._call("list_objects_v2", Prefix=self._prefix + prefix, **token)
+            keys += [item["Key"].removeprefix(self._prefix) for item in page.get("Contents", ())]
+            if not page.get("IsTruncated"):
+                break
+            token = {"ContinuationToken": page["NextContinuationToken"]}
         # Consoles mark "folders" by empty objects whose name ends in a slash.
         yield from sorted(key for key in keys if not key.endswith("/"))
 
@@ -149,13 +168,26 @@ class S3Store:
         if self._client_ is None:
             with self._clear_errors("settings"):
                 self._client_ = _make_client()
-            self._place = Place(self._bucket, _public(self._client_.meta.endpoint_url), _endpoint_key())
+            self._place = Place(self._bucket, public_address(self._client_.meta.endpoint_url), endpoint_key())
         return self._client_
 
     def _call(self, operation: str, key: str | None = None, **arguments: Any) -> dict[str, Any]:
-        """One request of boto3's client, by its method's name."""
+        """One request by the name of boto3's method; sent again while the endpoint is unavailable."""
         if key is not None:
             arguments["Key"] = self._prefix + validate_key(key)
+        begun = time.monotonic()
+        for attempt in range(1, _ATTEMPTS):
+            try:
+                return self._call_once(operation, key, arguments)
+            except UnavailableError:
+                if time.monotonic() - begun > _PATIENCE_SECONDS:
+                    raise
+            _pause(attempt)
+            if hasattr(arguments.get("Body"), "seek"):
+                arguments["Body"].seek(0)
+        return self._call_once(operation, key, arguments)
+
+    def _call_once(self, operation: str, key: str | None, arguments: dict[str, Any]) -> dict[str, Any]:
         with self._clear_errors(operation, key):
             answer = getattr(self._client, operation)(Bucket=self._bucket, **arguments)
         return cast(dict[str, Any], answer)
@@ -228,10 +260,10 @@ class S3Store:
             with self._call("get_object", key)["Body"] as body:
                 try:
                     return consume(cast(BinaryIO, body))
-                except (HTTPClientError, ResponseStreamingError) as error:
+                except (BotoConnectionError, HTTPClientError, ResponseStreamingError) as error:
                     broken = type(error).__name__
             _pause(attempt)
-        raise unreachable(self._place, f"the answer broke off, {broken}", _ATTEMPTS)
+        raise unreachable(self._place, f"the answer broke off, {broken}")
 
     @contextlib.contextmanager
     def _clear_errors(self, operation: str, key: str | None = None) -> Iterator[None]:
@@ -241,15 +273,16 @@ class S3Store:
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            raise store_error(self._place, key, operation, code, status) from None
+            full = self._prefix + key if key else None
+            raise store_error(self._place, full, operation, code, status) from None
         except _NO_CREDENTIALS as error:
             raise no_credentials(self._place, type(error).__name__) from None
-        except HTTPClientError as error:
-            raise unreachable(self._place, type(error).__name__, _ATTEMPTS) from None
+        except (BotoConnectionError, HTTPClientError) as error:
+            raise unreachable(self._place, type(error).__name__) from None
         except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
             raise StoreError(
                 f"the request {operation} for the bucket {self._bucket!r} can't be made "
-                f"({type(error).__name__}). Check the bucket's name, {_endpoint_key()} and AWS_REGION"
+                f"({type(error).__name__}). Check the bucket's name, {endpoint_key()} and AWS_REGION"
             ) from None
 
 
@@ -257,7 +290,7 @@ def _make_client() -> Any:
     session = boto3.Session()
     settings: dict[str, Any] = {
         "signature_version": "s3v4",
-        "retries": {"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        "retries": {"mode": "standard", "total_max_attempts": _QUICK_ATTEMPTS},
         "connect_timeout": _CONNECT_SECONDS,
         "read_timeout": _READ_SECONDS,
         "request_checksum_calculation": "when_required",
@@ -272,19 +305,5 @@ def _make_client() -> Any:
     return session.client("s3", region_name=region, config=path_style)
 
 
-def _endpoint_key() -> str:
-    """The setting that decides where requests go."""
-    for key in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
-        if os.environ.get(key):
-            return key
-    return "AWS_ENDPOINT_URL_S3, or endpoint_url of the profile"
-
-
-def _public(endpoint: str) -> str:
-    """The endpoint's address without user information."""
-    parts = urlsplit(endpoint)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
 def _pause(attempt: int) -> None:
-    time.sleep(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)  # at most 0.4, 0.8, 1.6, 3.2 s
+    time.sleep(random.uniform(0.5, 1.0) * 2 ** (attempt - 1))  # at most 1, 2, 4 s
