@@ -33,7 +33,8 @@ def parse_type(text: str) -> pa.DataType:
     except ValueError:
         raise SchemaError(
             f"{text!r} is not an Arrow type that can be modelled: expected int64, double, bool, string, date32[day], "
-            "timestamp[us], timestamp[us, tz=UTC], decimal128(10, 2), dictionary<values=string, indices=int32, ordered=0>, ..."
+            "timestamp[us], timestamp[us, tz=UTC], decimal128(10, 2), "
+            "dictionary<values=string, indices=int32, ordered=0>, ..."
         ) from None
 
 

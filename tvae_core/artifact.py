@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -106,8 +106,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
             "update tvae-pipeline to the version that wrote it"
         )
     files = manifest.get("files")
-    named = isinstance(files, dict) and set(files) == set(FILES)
-    if not named or not all(isinstance(e, dict) and "sha256" in e for e in files.values()):
+    if not _lists_files(files):
         raise ArtifactError(f"{directory / 'manifest.json'} must list exactly {', '.join(FILES)}")
     if manifest.get("digest") != digest_of(files):
         raise DigestError(
@@ -131,6 +130,12 @@ def read_generator(
     except (ValueError, SafetensorError) as error:
         raise ArtifactError(f"{directory} can't be read: {type(error).__name__}") from error
     return plain[0], plain[1], weights, plain[2], manifest["digest"]
+
+
+def _lists_files(files: Any) -> TypeGuard[dict[str, dict[str, Any]]]:
+    if not isinstance(files, dict) or set(files) != set(FILES):
+        return False
+    return all(isinstance(entry, dict) and "sha256" in entry for entry in files.values())
 
 
 def _read_checked(path: Path, expected: str) -> bytes:

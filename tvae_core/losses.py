@@ -64,7 +64,7 @@ class _SegmentCrossEntropy(torch.autograd.Function):
         return log_sums - chosen.sum(1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         softmax, targets = ctx.saved_tensors
         out = softmax.mul(grad[:, None])
         out.scatter_add_(1, targets, -grad[:, None].expand(targets.shape))
@@ -77,7 +77,7 @@ def segment_cross_entropy(flat: Tensor, targets: Tensor, segments: Segments) -> 
 
     flat (rows, data_dim) logits; targets (rows, tokens) positions in the flat vector -> (rows,).
     """
-    loss: Tensor = _SegmentCrossEntropy.apply(flat, targets, segments)
+    loss: Tensor = _SegmentCrossEntropy.apply(flat, targets, segments)  # type: ignore[no-untyped-call]
     return loss
 
 

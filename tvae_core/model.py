@@ -5,6 +5,7 @@ memory: the first layer looks its columns up instead of multiplying by zeros.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -50,7 +51,7 @@ class InputLayer(nn.Module):
 def hidden_layers(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers with ReLU after each."""
     layers: list[nn.Module] = []
-    for size_in, size_out in zip(sizes, sizes[1:], strict=False):
+    for size_in, size_out in pairwise(sizes):
         layers += [nn.Linear(size_in, size_out), nn.ReLU()]
     return nn.Sequential(*layers)
 
@@ -112,6 +113,8 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
             bound = layer.weight.shape[0] ** -0.5
             nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
             nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        elif isinstance(layer, Decoder):
+            nn.init.constant_(layer.sigma, FIRST_SIGMA)
 
 
 def reparameterise(mu: Tensor, std: Tensor, generator: torch.Generator) -> Tensor:

@@ -78,7 +78,8 @@ class ModelSettings:
             raise SettingsError(
                 f"unknown settings {', '.join(unknown)}: expected some of {', '.join(sorted(known))}"
             )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        return cls(**values)
 
 
 _BOUNDS: tuple[tuple[str, float, float], ...] = (

@@ -1,5 +1,6 @@
 """One streaming pass over a table: what each column covers, without keeping its rows."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +49,7 @@ class ColumnSummary:
     def _widen(self, array: pa.Array) -> None:
         span = pc.min_max(array).as_py()
         low, high = span["min"], span["max"]
-        if low is not None and low == low:  # NaN differs from itself
+        if low is not None and not (isinstance(low, float) and math.isnan(low)):
             self.minimum = low if self.minimum is None else min(self.minimum, low)
             self.maximum = high if self.maximum is None else max(self.maximum, high)
 

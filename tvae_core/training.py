@@ -92,7 +92,7 @@ class Trainer:
             group["lr"] = self.learning_rate()
         self.optimiser.zero_grad(set_to_none=True)
         parts = self.networks.loss(rows, self.segments, self.settings.loss_factor or 1.0, self.generator)
-        parts.total.backward()
+        parts.total.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         self.networks.decoder.project()
         self.steps += 1

@@ -85,7 +85,9 @@ class TVAE:
     ) -> None:
         layout = self.codec_.layout
         self.settings_ = size_to_table(settings, len(rows))
-        networks = Networks(self.settings_, layout.data_dim)
+        with torch.device("meta"):  # torch's own initialisation would draw from the global generator
+            networks = Networks(self.settings_, layout.data_dim)
+        networks.to_empty(device="cpu")
         initialise(networks, torch_generator(self.seed, "initialise"))
         self.networks_ = networks.to(self.device)
         self.history_ = train(
@@ -147,8 +149,9 @@ class TVAE:
             model.settings_ = model.settings
             model.schema_ = TableSchema.from_dict(plain["schema"])
             model.codec_ = TableCodec.from_dict(codecs)
-            model.networks_ = Networks(model.settings_, model.codec_.layout.data_dim)
-            model.networks_.load_state_dict(weights)
+            with torch.device("meta"):
+                model.networks_ = Networks(model.settings_, model.codec_.layout.data_dim)
+            model.networks_.load_state_dict(weights, assign=True)
         except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:
             if isinstance(error, ArtifactError):
                 raise

@@ -37,8 +37,8 @@ class CategoricalCodec:
         levels = pc.unique(plain.drop_null())
         if len(levels) > most_levels:
             raise DataError(
-                f"column {name!r} has {len(levels):,} categories, more than max_categories = {most_levels:,}: declare it an "
-                "identifier, group its values, leave it out, or raise max_categories"
+                f"column {name!r} has {len(levels):,} categories, more than max_categories = {most_levels:,}: "
+                "declare it an identifier, group its values, leave it out, or raise max_categories"
             )
         ordered = levels if pa.types.is_null(levels.type) else levels.take(pc.sort_indices(levels))
         return cls(name, array.type, ordered, plain.null_count > 0 or len(ordered) == 0)

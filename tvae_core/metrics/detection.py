@@ -6,6 +6,7 @@ two real tables drawn alike give an AUC of .5.
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import PredefinedSplit, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -58,35 +59,50 @@ def detection_score(auc: float) -> float:
     return 1.0 - (2.0 * max(0.5, auc) - 1.0)
 
 
-def c2st(real: pd.DataFrame, synthetic: pd.DataFrame, *, seed: int = 0) -> Detection:
+def c2st(
+    real: pd.DataFrame,
+    synthetic: pd.DataFrame,
+    *,
+    seed: int = 0,
+    groups: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Detection:
     """Classifier two-sample test with histogram gradient-boosted trees.
 
     Args:
         real: tidy frame (see `tidy`) of real rows.
         synthetic: tidy frame of synthetic rows, same columns.
         seed: decides which rows are taken of the longer table, the folds and the trees.
+        groups: what the rows of each table belong to (a person, say), shapes (len(real),) and (len(synthetic),).
+            Rows of one group stay in one fold: a classifier that has seen a person's other rows would recognise
+            the person, however well the rows were made. None: every row stands alone.
 
     Raises:
         DataError: fewer than `FOLDS` rows in a table, or no column that holds any value.
     """
     coded_real, coded_synthetic = ordinal([real, synthetic])
-    rows, label = _pooled(coded_real, coded_synthetic, seed)
+    rows, label, folds = _pooled(coded_real, coded_synthetic, seed, groups)
     levels = categorical_columns(real)
     as_category = [
         i for i, name in enumerate(rows.columns) if name in levels and rows[name].max() < _MOST_TREE_LEVELS
     ]
     model = HistGradientBoostingClassifier(random_state=seed, categorical_features=as_category or None)
-    return _detect(model, rows.to_numpy(), label, seed)
+    return _detect(model, rows.to_numpy(), label, folds)
 
 
-def logistic_detection(real: pd.DataFrame, synthetic: pd.DataFrame, *, seed: int = 0) -> Detection:
+def logistic_detection(
+    real: pd.DataFrame,
+    synthetic: pd.DataFrame,
+    *,
+    seed: int = 0,
+    groups: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Detection:
     """Detection by a logistic regression on standardised numbers and one-hot levels.
 
     Missing numbers take the pooled mean and an indicator column says where; levels of fewer than 10
     rows share one column.
     Arguments and errors as for `c2st`.
     """
-    rows, label = _pooled(real, synthetic, seed)
+    rows, label, folds = _pooled(real, synthetic, seed, groups)
     levels = categorical_columns(rows)
     features, numbers = _filled(rows)
     model = make_pipeline(
@@ -95,23 +111,45 @@ def logistic_detection(real: pd.DataFrame, synthetic: pd.DataFrame, *, seed: int
         ),
         LogisticRegression(max_iter=300),
     )
-    return _detect(model, features, label, seed)
+    return _detect(model, features, label, folds)
 
 
-def _pooled(real: pd.DataFrame, synthetic: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Equally many rows of both, without columns that hold no value, and the label, 1 for real."""
+def _pooled(
+    real: pd.DataFrame, synthetic: pd.DataFrame, seed: int, groups: tuple[np.ndarray, np.ndarray] | None
+) -> tuple[pd.DataFrame, np.ndarray, Any]:
+    """Equally many rows of both without columns that hold no value, the label (1 for real) and the folds."""
     n = min(len(real), len(synthetic))
     if n < FOLDS:
         raise DataError(f"expected at least {FOLDS} rows in each table, however the shorter one has {n}")
-    rows = pd.concat([_draw(real, n, seed), _draw(synthetic, n, seed)], ignore_index=True)
+    drawn = [_draw(frame, n, seed) for frame in (real, synthetic)]
+    rows = pd.concat(drawn, ignore_index=True)
     rows = rows.loc[:, rows.notna().any().to_numpy()]
     if rows.shape[1] == 0:
         raise DataError("expected at least one column with values, however there is none to compare")
-    return rows, np.r_[np.ones(n), np.zeros(n)]
+    label = np.r_[np.ones(n), np.zeros(n)]
+    if groups is None:
+        return rows, label, StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    of_rows = [group[frame.index.to_numpy()] for group, frame in zip(groups, drawn, strict=True)]
+    return rows, label, PredefinedSplit(_group_folds(of_rows, seed))
 
 
 def _draw(frame: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
-    return frame if len(frame) == n else frame.sample(n, random_state=seed)
+    numbered = frame.reset_index(drop=True)
+    return numbered if len(frame) == n else numbered.sample(n, random_state=seed)
+
+
+def _group_folds(groups: Sequence[np.ndarray], seed: int) -> np.ndarray:
+    """A fold for every row, equal within a group; groups of different tables are different groups."""
+    generator = np.random.default_rng(seed)
+    parts = []
+    for group in groups:
+        codes, distinct = pd.factorize(group)
+        if len(distinct) < FOLDS:
+            raise DataError(
+                f"expected at least {FOLDS} groups in each table, however one has {len(distinct)}"
+            )
+        parts.append(generator.permutation(len(distinct))[codes] % FOLDS)
+    return np.concatenate(parts)
 
 
 def _filled(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -123,8 +161,7 @@ def _filled(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return out, [*numbers, *gaps.columns]
 
 
-def _detect(model: Any, features: Any, label: np.ndarray, seed: int) -> Detection:
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+def _detect(model: Any, features: Any, label: np.ndarray, folds: Any) -> Detection:
     with warnings.catch_warnings():
         # A regression that stops early only under-states how well the tables can be told apart by a hair.
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -6,8 +6,10 @@ timestamps as whole units since the epoch), or ``object`` with text levels, wher
 anew by design.
 """
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -107,6 +109,20 @@ def sample_rows(source: TableSource, rows: int, seed: int) -> pa.Table:
     return pa.Table.from_batches(kept, schema=source.schema)
 
 
+def entities(table: pa.Table, schema: TableSchema) -> np.ndarray | None:
+    """Which entity every row belongs to, as codes of shape (table.num_rows,); None when there is no such column.
+
+    Rows without an entity stand alone.
+    """
+    if schema.entity is None or schema.entity not in table.column_names:
+        return None
+    levels = texts(table[schema.entity], schema.column(schema.entity)).combine_chunks()
+    codes, distinct = pd.factorize(levels.to_numpy(zero_copy_only=False), use_na_sentinel=True)
+    alone = codes < 0
+    codes[alone] = len(distinct) + np.arange(int(alone.sum()))
+    return codes
+
+
 def row_hashes(source: TableSource, schema: TableSchema) -> np.ndarray:
     """Hash every row's scored columns to 64 bits, so that equal rows of two tables can be found by streaming.
 
@@ -124,6 +140,43 @@ def row_hashes(source: TableSource, schema: TableSchema) -> np.ndarray:
     columns = scored_columns(schema)
     parts = [_hash_batch(batch, columns) for batch in source.batches()]
     return np.concatenate(parts) if parts else np.empty(0, np.uint64)
+
+
+@dataclass
+class Extent:
+    """What a column's values cover: its range (NaN when it has none), its levels, and whether any value is missing."""
+
+    low: float = math.nan
+    high: float = math.nan
+    levels: set[str] = field(default_factory=set)
+    missing: bool = False
+
+    def widen(self, values: pd.Series) -> None:
+        """Take more values of a tidy column into account."""
+        if values.dtype == object:
+            self.levels.update(values.unique())
+            self.missing |= MISSING in self.levels
+            return
+        self.missing |= bool(values.isna().any())
+        if values.notna().any():
+            self.low = float(np.fmin(self.low, values.min()))
+            self.high = float(np.fmax(self.high, values.max()))
+
+
+def extents(source: TableSource, schema: TableSchema) -> dict[str, Extent]:
+    """What every scored column covers, in one streaming pass over all rows.
+
+    Raises:
+        SchemaError: a column of the schema is missing, or holds values of another family.
+        DataError: a numeric column holds infinities.
+    """
+    check_columns(source.schema, schema)
+    found = {column.name: Extent() for column in scored_columns(schema)}
+    for batch in source.batches():
+        frame = tidy(pa.Table.from_batches([batch]), schema)
+        for name, extent in found.items():
+            extent.widen(frame[name])
+    return found
 
 
 def texts(values: pa.Array | pa.ChunkedArray, column: ColumnSchema) -> pa.Array | pa.ChunkedArray:

@@ -113,7 +113,7 @@ def closest_records(
         )
     k = min(len(train), len(holdout), references)
     drawn = [
-        frame.sample(min(n, len(frame)), random_state=seed + i)
+        frame.sample(min(n, len(frame)), random_state=np.random.default_rng([seed, i]))
         for i, (frame, n) in enumerate([(train, k), (holdout, k), (synthetic, queries)])
     ]
     levels, numbers = _comparable(drawn)

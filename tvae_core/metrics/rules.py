@@ -66,11 +66,6 @@ class Rule:
         return " and ".join(parts)
 
 
-def default_rules(targets: Sequence[str] = ()) -> tuple[Rule, ...]:
-    """Rules for a configuration that names none; with `targets`, utility is asked for as well."""
-    return DEFAULT_RULES + (UTILITY_RULES if targets else ())
-
-
 DEFAULT_RULES: tuple[Rule, ...] = (
     Rule(
         "fidelity.diagnostic",
@@ -103,10 +98,14 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     ),
 )
 
-UTILITY_RULES: tuple[Rule, ...] = (
-    Rule(
-        "utility.*.ratio",
-        at_least=0.8,
-        why="a model learnt from synthetic rows must predict real ones about as well",
-    ),
-)
+
+def default_rules(targets: Sequence[str] = ()) -> tuple[Rule, ...]:
+    """Rules for a configuration that names none; each of the `targets` gets one on its utility."""
+    return DEFAULT_RULES + tuple(
+        Rule(
+            f"utility.{target}.ratio",
+            at_least=0.8,
+            why="a model learnt from synthetic rows must predict real ones about as well as one learnt from real rows",
+        )
+        for target in targets
+    )
