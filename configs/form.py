@@ -10,9 +10,7 @@ class ExplainedByDocstring:
     def __init__(self, documented: type) -> None:
         self.documented = documented
 
-    def __get_pydantic_json_schema__(
-        self, core_schema: Any, handler: Callable[[Any], dict[str, Any]]
-    ) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
         """Called by pydantic: add description and position to every property."""
         reference: dict[str, Any] = handler(core_schema)
         schema = handler.resolve_ref_schema(reference)

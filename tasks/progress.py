@@ -7,8 +7,9 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 
+from tasks.services.rates import count_rows
+
 ARTIFACT_INTERVAL = 5.0  # seconds; every update is a request to Prefect's server
-RATE_INTERVAL = 2.0  # seconds between two lines of a stage that counts rows
 
 
 def say(stage: str, text: str, done: int | None = None, total: int | None = None) -> None:
@@ -39,16 +40,5 @@ class ProgressArtifact:
 
 
 def row_counter(stage: str) -> Callable[[int, int], None]:
-    """A callback ``(done, total)`` that says how many rows are done and how fast, at most every two seconds."""
-    start = last = time.monotonic()
-
-    def count(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last < RATE_INTERVAL and done < total:
-            return
-        last = now
-        rate = done / max(now - start, 1e-9)
-        say(stage, f"{done:,} of {total:,} rows, {rate:,.0f} rows/s", done, total)
-
-    return count
+    """A callback ``(done, total)`` that says how many rows are done and how fast."""
+    return count_rows(lambda text, done, total: say(stage, text, done, total))

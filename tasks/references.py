@@ -66,12 +66,13 @@ class ScoresRef:
     """The scores of one synthetic table: the two files that hold them, and the flat figures the gate decides on.
 
     `figures` maps a dotted name such as ``fidelity.shape`` to a number; a figure that could not be computed is absent
-    and its reason stands in the JSON file.
+    and stands in `reasons`.
     """
 
     json: FileRef
     report: FileRef
     figures: dict[str, float]
+    reasons: dict[str, str]
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def score_sample(
                 targets=targets,
                 seed=derive_seed(seed, "score"),
                 max_rows=max_rows,
+                on_progress=lambda step: say("score", step),
             )
         # The JSON comes last: its presence says that the scoring is complete.
         files.write_text(REPORT, scores.to_markdown("Scores of the synthetic table"))
@@ -56,12 +57,11 @@ def score_sample(
         key="scores",
         description="Fidelity, utility, privacy",
     )
-    for name, value in sorted(content["figures"].items()):
-        say("score", f"{name:<32} {value:.4f}")
     for name, reason in sorted(content["reasons"].items()):
-        say("score", f"{name:<32} not computed: {reason}")
+        say("score", f"not computed: {name}: {reason}")
     return ScoresRef(
         json=files.store.checksum(files.key(SCORES)),
         report=files.store.checksum(files.key(REPORT)),
         figures=content["figures"],
+        reasons=content["reasons"],
     )

@@ -9,7 +9,13 @@ from prefect import task
 
 from tasks.progress import ProgressArtifact, say
 from tasks.references import FileRef, GeneratorRef, SplitRef
-from tasks.services.generators import find_generator, fit_generator, keep_generator, reference_generator
+from tasks.services.generators import (
+    describe_epoch,
+    find_generator,
+    fit_generator,
+    keep_generator,
+    reference_generator,
+)
 from tasks.services.keys import derive_seed
 from tasks.services.planning import read_schema
 from tasks.services.store import open_store
@@ -68,11 +74,3 @@ def _epoch_lines(key: str) -> Callable[[dict[str, Any]], None]:
         artifact.update(epoch["epoch"], epoch["epochs"])
 
     return on_epoch
-
-
-def describe_epoch(epoch: dict[str, Any]) -> str:
-    """One line of an epoch's record in the training history."""
-    text = f"epoch {epoch['epoch']}/{epoch['epochs']}  loss {epoch['loss']:.3f}"
-    if epoch.get("validation_loss") is not None:
-        text += f"  validation {epoch['validation_loss']:.3f}" + (" (best)" if epoch.get("best") else "")
-    return f"{text}  {epoch['seconds']:.1f} s"

@@ -42,6 +42,14 @@ def fit_generator(
     return tvae.save(path)
 
 
+def describe_epoch(epoch: dict[str, Any]) -> str:
+    """One line of an epoch's record in the training history."""
+    text = f"epoch {epoch['epoch']}/{epoch['epochs']}  loss {epoch['loss']:.3f}"
+    if epoch.get("validation_loss") is not None:
+        text += f"  validation {epoch['validation_loss']:.3f}" + (" (best)" if epoch.get("best") else "")
+    return f"{text}  {epoch['seconds']:.1f} s"
+
+
 def generator_prefix(name: str, version: str) -> str:
     """The folder of the store in which this version of a generator lies."""
     return f"generators/{name}/{version}"

@@ -21,15 +21,8 @@ def plan_run(config: RunConfig, table: TableRef, schema: FileRef) -> RunPlan:
     """
     suite = fingerprint(read_text(config.expectations)) if config.expectations else None
     code = tvae_core.__version__
-    generator = fingerprint(
-        "generator",
-        table.digest,
-        schema.sha256,
-        config.split.model_dump(),
-        config.model.resolved().to_dict(),
-        config.seed,
-        code,
-    )
+    split, model = config.split.model_dump(), config.model.resolved().to_dict()
+    generator = fingerprint("generator", table.digest, schema.sha256, split, model, config.seed, code)
     source = config.generator_uri or generator
     run = fingerprint("run", source, generator, suite, config.sample.model_dump(), config.score.model_dump())
     release = config.release.version or fingerprint("release", run, config.rules)

@@ -1,0 +1,99 @@
+"""``tvae run``: the flow in this process, its progress on the terminal, its result in a few lines."""
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from configs import RunConfig, load_config
+from flows.console import Console, ConsoleHandler
+from tasks.refusals import GateRefusedError
+from tvae_core.errors import TVAEError
+
+# Defaults for a run without a server of one's own; what the environment says wins.
+QUIET_PREFECT = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 20 by default: too short for a cold start
+    "PREFECT_SHOW_PROMOTIONAL_CONTENT": "false",
+}
+
+
+def run_config(path: Path, overrides: Iterable[str]) -> None:
+    """Run the line as the configuration says and print where everything lies.
+
+    Raises ConfigError before Prefect is even started, RefusedError when validation or gate say no, TVAEError otherwise.
+    """
+    config = load_config(path, overrides)
+    for key, value in QUIET_PREFECT.items():
+        os.environ.setdefault(key, value)
+    with Console() as console:
+        where = os.environ.get("PREFECT_API_URL") or "a temporary server of its own"
+        console.say("prefect", f"starting ({where})")
+        try:
+            summary = _run(config, console)
+        except GateRefusedError as refusal:
+            _print_refusal(refusal)
+            raise
+    _print_release(summary)
+
+
+def _run(config: RunConfig, console: Console) -> dict[str, Any]:
+    from flows.synthesize import synthesize
+
+    _listen(console)
+    try:
+        return synthesize(**config.parameters())
+    except RuntimeError as failure:
+        if "Failed to reach API" not in str(failure):
+            raise
+        raise TVAEError(
+            f"Prefect's server does not answer: {failure} Start it with `make up`, or unset PREFECT_API_URL"
+        ) from None
+
+
+def _listen(console: Console) -> None:
+    """Put our handler where Prefect's console handler stands."""
+    from prefect.logging.configuration import setup_logging
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    setup_logging()
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, PrefectConsoleHandler)]:
+        root.removeHandler(handler)
+    root.addHandler(ConsoleHandler(console))
+
+
+def _print_refusal(refusal: GateRefusedError) -> None:
+    _print_figures(refusal.details["figures"])
+    _print_places(
+        verdict="refused by the gate, nothing was published",
+        report=refusal.report_uri,
+        scores=refusal.details["scores"],
+        generator=refusal.details["generator"],
+    )
+
+
+def _print_release(summary: dict[str, Any]) -> None:
+    _print_figures(summary["figures"])
+    _print_places(
+        verdict="passed the gate, published",
+        release=f"{summary['release']} (digest {summary['digest'][:12]})",
+        report=summary["report"],
+        generator=summary["generator"],
+    )
+
+
+def _print_figures(figures: dict[str, float]) -> None:
+    click.echo("")
+    for name, value in sorted(figures.items()):
+        click.echo(f"{name:<36} {value:8.4f}")
+    click.echo("")
+
+
+def _print_places(**places: str) -> None:
+    for label, place in places.items():
+        click.echo(f"{label:<10} {place}")

@@ -1,0 +1,156 @@
+"""The single steps of the command line: each reads, calls and writes, without Prefect."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from configs import ConfigError
+from flows.console import Console
+from tasks.services import planning
+from tasks.services.generators import MANIFEST, describe_epoch, fit_generator, open_generator
+from tasks.services.store import StoreError, local_path, open_store, split_uri
+from tasks.services.tables import OpenedTable, open_table, reference_table
+from tvae_core.schema import TableSchema, infer_schema
+from tvae_core.settings import ModelSettings
+
+
+@contextlib.contextmanager
+def _table(address: str) -> Iterator[OpenedTable]:
+    with open_table(reference_table(address)) as source:
+        yield source
+
+
+def _schema(address: str | None, source: OpenedTable, console: Console) -> TableSchema:
+    if address is not None:
+        return planning.read_schema(address)
+    console.say("schema", "inferred, not declared; `tvae schema` shows it")
+    return infer_schema(source)
+
+
+def propose_schema(data: str, *, ranges: bool, entity: str | None) -> str:
+    """A proposed schema as YAML that opens with what to do with it."""
+    with _table(data) as source:
+        proposed = replace(infer_schema(source, ranges=ranges), entity=entity)
+    head = "# Proposed by `tvae schema`. Read it, correct it, and name it as `schema` in the configuration.\n"
+    return head + planning.schema_text(proposed)
+
+
+def validate(data: str, schema: str | None, suite: str | None, out: Path | None) -> tuple[bool, str]:
+    """Whether the table passes, and the readable report."""
+    from tasks.services.expectations import load_suite, validate_table
+
+    expected = load_suite(Path(suite)) if suite else None
+    with Console() as console, _table(data) as source:
+        report = validate_table(source, _schema(schema, source, console), expected)
+    if out:
+        _write_json(out, report.to_dict())
+    return report.passed, report.to_markdown()
+
+
+def fit(
+    data: str, out: str, *, schema_address: str | None, seed: int, device: str, settings: dict[str, Any]
+) -> str:
+    """Fit a generator and write it to `out`; one line that says where it lies."""
+    model = ModelSettings(**{key: value for key, value in settings.items() if value is not None})
+    target = _free_directory(out)
+    with Console() as console, _table(data) as source:
+        declared = _schema(schema_address, source, console)
+        console.say("train", f"{source.num_rows:,} rows, {len(declared.columns)} columns")
+
+        def on_epoch(epoch: dict[str, Any]) -> None:
+            console.say("train", describe_epoch(epoch), epoch["epoch"], epoch["epochs"])
+
+        with _directory_to_fill(target) as path:
+            digest = fit_generator(
+                source, declared, model, seed=seed, device=device, path=path, on_epoch=on_epoch
+            )
+    return f"generator {digest[:12]} lies at {out}"
+
+
+def _free_directory(out: str) -> str:
+    """Refuse, before any work, a place where something lies already. Returns a local path or an s3:// address."""
+    if out.startswith("s3://"):
+        root, key = split_uri(out)
+        if open_store(root).exists(f"{key}/{MANIFEST}"):
+            raise StoreError(
+                f"a generator lies at {out} already and is never overwritten: choose another address"
+            )
+        return out
+    path = local_path(out)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise StoreError(
+            f"{path} exists and is not an empty directory: choose another --out, nothing is overwritten"
+        )
+    return str(path)
+
+
+@contextlib.contextmanager
+def _directory_to_fill(target: str) -> Iterator[Path]:
+    """The local directory to save to; for a store, a private one that is copied there at the end."""
+    if not target.startswith("s3://"):
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        yield Path(target)
+        return
+    from tasks.services.publishing import save_directory
+
+    root, key = split_uri(target)
+    with tempfile.TemporaryDirectory(prefix="tvae-fit-") as folder:
+        path = Path(folder) / "generator"
+        yield path
+        save_directory(open_store(root), key, path)
+
+
+def sample(generator: str, rows: int, out: Path, *, seed: int | None, device: str) -> str:
+    """Draw rows into one Parquet file; one line that says where it lies."""
+    from tasks.services.sampling import write_sample
+
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: the directory {out.parent} does not exist")
+    with Console() as console, open_generator(generator, device=device) as tvae:
+        write_sample(tvae, rows, out, seed=seed, on_rows=console.counter("sample"))
+    return f"{rows:,} rows lie at {out}"
+
+
+def score(
+    *,
+    real: str,
+    synthetic: str,
+    holdout: str | None,
+    targets: Sequence[str],
+    schema_address: str | None,
+    seed: int,
+    max_rows: int,
+    out: Path | None,
+) -> str:
+    """The scores as a readable page."""
+    from tasks.services.scoring import score_tables
+
+    with Console() as console, contextlib.ExitStack() as opened:
+        real_table = opened.enter_context(_table(real))
+        scores = score_tables(
+            real_table,
+            opened.enter_context(_table(synthetic)),
+            holdout=opened.enter_context(_table(holdout)) if holdout else None,
+            schema=_schema(schema_address, real_table, console),
+            targets=targets,
+            seed=seed,
+            max_rows=max_rows,
+        )
+    if out:
+        _write_json(out, scores.to_dict())
+    return scores.to_markdown("Scores of the synthetic table")
+
+
+def _write_json(path: Path, content: Any) -> None:
+    """Write beside `path` and rename: the file is whole or not there."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,123 @@
+"""The main job: a real table in, a scored, gated and published synthetic release out."""
+
+from typing import Any
+
+from prefect import flow
+from tasks.publish import publish_release
+
+from configs.run import (
+    Expectations,
+    GateSection,
+    GeneratorAddress,
+    Input,
+    Model,
+    Name,
+    ReleaseSection,
+    RunConfig,
+    SampleSection,
+    SchemaChoice,
+    ScoreSection,
+    Seed,
+    SplitSection,
+    StoreAddress,
+    TrainSection,
+)
+from flows.pool import train_on_pool
+from flows.train_generator import train_generator
+from tasks.gate import decide_release
+from tasks.ingest import declare_schema, ingest_table, plan_run
+from tasks.references import FileRef, GeneratorRef, RunPlan, SplitRef
+from tasks.sample import sample_rows
+from tasks.score import score_sample
+from tasks.split import split_rows
+from tasks.train import use_generator
+from tasks.validate import validate_input
+from tvae_core.settings import ModelSettings
+
+
+@flow(
+    name="synthesize",
+    persist_result=False,
+    description="Real table in; scored, gated, published synthetic release out.",
+)
+def synthesize(
+    *,
+    name: Name,
+    input: Input,
+    store: StoreAddress,
+    seed: Seed = 0,
+    table_schema: SchemaChoice = None,
+    expectations: Expectations = None,
+    split: SplitSection = SplitSection(),
+    model: Model = ModelSettings(),
+    train: TrainSection = TrainSection(),
+    sample: SampleSection = SampleSection(),
+    score: ScoreSection = ScoreSection(),
+    gate: GateSection = GateSection(),
+    release: ReleaseSection = ReleaseSection(),
+    generator_uri: GeneratorAddress = None,
+) -> dict[str, Any]:
+    """Run the line from the real table to the published release, and return where everything lies.
+
+    Ends Failed when the table breaks a critical expectation (nothing is trained) and when the scores miss a critical
+    rule of the gate (nothing is published). Run again, it reuses what is complete and finishes what is not.
+    """
+    config = RunConfig(
+        name=name, input=input, store=store, seed=seed, table_schema=table_schema, expectations=expectations,
+        split=split, model=model, train=train, sample=sample, score=score, gate=gate, release=release,
+        generator_uri=generator_uri,
+    )  # fmt: skip
+    table = ingest_table(config.input)
+    schema = declare_schema(table, config.table_schema, config.store, config.name)
+    plan = plan_run(config, table, schema)
+    validation = validate_input(table, schema, config.expectations, plan.workspace)
+    parts = split_rows(table, schema, config.split.holdout_fraction, config.seed)
+    generator = obtain_generator(config, plan, parts, schema)
+    synthetic = sample_rows(
+        generator=generator,
+        rows=config.sample.rows or parts.train_rows,
+        rows_per_part=config.sample.rows_per_part,
+        seed=config.seed,
+        device=config.train.device if config.train.where == "here" else "auto",
+        workspace=plan.workspace,
+    )
+    scores = score_sample(
+        split=parts,
+        synthetic=synthetic,
+        schema=schema,
+        targets=config.score.targets,
+        max_rows=config.score.max_rows,
+        seed=config.seed,
+        workspace=plan.workspace,
+    )
+    verdict = decide_release(scores, config.rules, generator, plan.workspace)
+    return publish_release(
+        config=config,
+        plan=plan,
+        schema=schema,
+        validation=validation,
+        split=parts,
+        generator=generator,
+        synthetic=synthetic,
+        scores=scores,
+        verdict=verdict,
+    )
+
+
+def obtain_generator(config: RunConfig, plan: RunPlan, split: SplitRef, schema: FileRef) -> GeneratorRef:
+    """The generator to sample from: a given one, or one trained here or on the gpu pool."""
+    if config.generator_uri is not None:
+        return use_generator(config.generator_uri)
+    parameters = {
+        "name": config.name,
+        "version": plan.generator_version,
+        "store": config.store,
+        "split": split,
+        "schema_file": schema,
+        "model": config.model,
+        "seed": config.seed,
+        "device": config.train.device,
+    }
+    if config.train.where == "gpu":
+        return train_on_pool(parameters, config.train.timeout_minutes)
+    return train_generator(**parameters)

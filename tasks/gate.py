@@ -1,0 +1,46 @@
+"""Stage 8a: hold the figures against the rules."""
+
+from collections.abc import Sequence
+
+from prefect import task
+
+from tasks.progress import say
+from tasks.references import FileRef, GeneratorRef, ScoresRef, Workspace
+from tasks.refusals import GateRefusedError
+from tasks.services.gate import RuleResult, decide
+from tasks.services.keys import fingerprint
+from tasks.services.workspace import RunFiles
+from tasks.stage import STAGE
+from tvae_core.metrics.rules import Rule
+
+
+@task(name="gate", **STAGE)
+def decide_release(
+    scores: ScoresRef, rules: Sequence[Rule], generator: GeneratorRef, workspace: Workspace
+) -> FileRef:
+    """Write the verdict; end the run with `GateRefusedError` when a critical rule is missed."""
+    files = RunFiles(workspace)
+    verdict = decide(scores.figures, rules, scores.reasons)
+    # The rules may change while sample and scores stay: each set of rules has a verdict of its own.
+    name = f"verdict-{fingerprint(tuple(rules))}"
+    reference = files.write_json(f"{name}.json", verdict.to_dict())
+    report = files.write_text(f"{name}.md", verdict.to_markdown())
+    for result in verdict.warnings:
+        say("gate", f"warning: {_describe(result)}")
+    if not verdict.passed:
+        lines = "\n".join(f"  {_describe(result)}" for result in verdict.failures)
+        raise GateRefusedError(
+            f"the gate let nothing through, {len(verdict.failures)} figure(s) fell short:\n{lines}",
+            report.uri,
+            {"figures": scores.figures, "scores": scores.report.uri, "generator": generator.uri},
+        )
+    say(
+        "gate",
+        f"{len(verdict.results)} rules held against the figures, {len(verdict.warnings)} warning(s): passed",
+    )
+    return reference
+
+
+def _describe(result: RuleResult) -> str:
+    why = f" ({result.rule.why})" if result.rule.why else ""
+    return f"{result.metric}: {result.reason}{why}"
