@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from tvae_core.layout import Layout
 from tvae_core.model import Rows
-from tvae_core.table import Layout
 
 # Logits beyond this are cut before exp(), so that sums over 20,000 categories stay finite in float32.
 LARGEST_LOGIT = 60.0
@@ -23,59 +24,58 @@ class LossParts(NamedTuple):
 
 
 class Segments:
-    """The token segments of a layout on one device, grouped so that each group is summed in one product."""
+    """The columns' runs of logits on one device, grouped so that each group is summed in one product."""
 
     def __init__(self, layout: Layout, device: torch.device | str = "cpu") -> None:
         self.scalars = layout.scalars
-        self.groups: list[tuple[int, int, Tensor]] = []
-        start, widths = layout.scalars, list[int]()
-        for width in layout.cardinalities:
-            if widths and sum(widths) + width > GROUP_WIDTH:
-                self.groups.append(_group(start, widths, device))
-                start, widths = start + sum(widths), []
-            widths.append(width)
-        if widths:
-            self.groups.append(_group(start, widths, device))
+        self.offsets = torch.from_numpy(layout.token_offsets).to(device)
+        self.groups: list[tuple[slice, slice, Tensor]] = []
+        token, column, widths = layout.scalars, 0, list[int]()
+        for width in (*layout.tokens, None):
+            if widths and (width is None or sum(widths) + width > GROUP_WIDTH):
+                spans = slice(token, token + sum(widths)), slice(column, column + len(widths))
+                self.groups.append((*spans, _membership(widths).to(device)))
+                token, column, widths = spans[0].stop, spans[1].stop, []
+            if width is not None:
+                widths.append(width)
 
 
-def _group(start: int, widths: list[int], device: torch.device | str) -> tuple[int, int, Tensor]:
-    sizes = torch.tensor(widths)
-    member = torch.repeat_interleave(torch.arange(len(widths)), sizes)
-    matrix = torch.zeros(sum(widths), len(widths))
-    matrix[torch.arange(sum(widths)), member] = 1.0
-    return start, start + sum(widths), matrix.to(device)
+def _membership(widths: list[int]) -> Tensor:
+    """0/1 matrix (sum of widths, columns): which column each logit belongs to."""
+    member = torch.repeat_interleave(torch.arange(len(widths)), torch.tensor(widths))
+    return F.one_hot(member, len(widths)).float()
 
 
 class _SegmentCrossEntropy(torch.autograd.Function):
-    """Sum over segments of -log softmax at the target, with its gradient softmax - one-hot written by hand."""
+    """-log softmax at the target for every column, with its gradient softmax - one-hot written by hand."""
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, targets: Tensor, segments: Segments) -> Tensor:
         exps = flat.clamp(-LARGEST_LOGIT, LARGEST_LOGIT).exp_()
-        log_sums = flat.new_zeros(len(flat))
-        for start, stop, matrix in segments.groups:
-            part = exps[:, start:stop]
-            sums = part @ matrix  # (rows, segments of the group)
-            log_sums += sums.log().sum(1)
+        loss = -flat.gather(1, targets).clamp_(-LARGEST_LOGIT, LARGEST_LOGIT)
+        for tokens, columns, matrix in segments.groups:
+            part = exps[:, tokens]
+            sums = part @ matrix  # (rows, columns of the group)
+            loss[:, columns] += sums.log()
             part.mul_(sums.reciprocal_() @ matrix.T)  # exps -> softmax, in place
         ctx.save_for_backward(exps, targets)
-        ctx.scalars = segments.scalars
-        chosen = flat.gather(1, targets).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
-        return log_sums - chosen.sum(1)
+        ctx.segments = segments
+        return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         softmax, targets = ctx.saved_tensors
-        out = softmax.mul(grad[:, None])
-        out.scatter_add_(1, targets, -grad[:, None].expand(targets.shape))
-        out[:, : ctx.scalars] = 0.0
+        out = torch.zeros_like(softmax)
+        for tokens, columns, matrix in ctx.segments.groups:
+            torch.mul(softmax[:, tokens], grad[:, columns] @ matrix.T, out=out[:, tokens])
+        out.scatter_add_(1, targets, -grad)
         return out, None, None
 
 
 def segment_cross_entropy(flat: Tensor, targets: Tensor, segments: Segments) -> Tensor:
-    """Cross-entropy in nats of every token, summed over a row's tokens: one softmax per segment.
+    """Cross-entropy in nats of every column: one softmax per column.
 
-    flat (rows, data_dim) logits; targets (rows, tokens) positions in the flat vector -> (rows,).
+    flat (rows, data_dim) logits; targets (rows, columns) places in the flat vector -> (rows, columns).
     """
     loss: Tensor = _SegmentCrossEntropy.apply(flat, targets, segments)  # type: ignore[no-untyped-call]
     return loss
@@ -84,10 +84,10 @@ def segment_cross_entropy(flat: Tensor, targets: Tensor, segments: Segments) -> 
 def reconstruction_loss(flat: Tensor, sigma: Tensor, rows: Rows, segments: Segments) -> Tensor:
     """-log p(row | z) in nats -> (rows,), up to the Gaussian's constant (Xu et al. 2019, section 4.4).
 
-    A scalar is Gaussian around tanh of its output with standard deviation `sigma` (data_dim,); a token is
-    categorical.
+    A scalar is Gaussian around tanh of its output with standard deviation `sigma` (data_dim,); a code, here always a
+    token of its own, is categorical.
     """
-    loss = segment_cross_entropy(flat, rows.tokens, segments)
+    loss = segment_cross_entropy(flat, rows.codes + segments.scalars, segments).sum(1)
     if segments.scalars:
         noise = sigma[: segments.scalars]
         error = rows.scalars - torch.tanh(flat[:, : segments.scalars])
@@ -104,15 +104,13 @@ def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def tvae_loss(
-    flat: Tensor,
-    sigma: Tensor,
-    rows: Rows,
-    mu: Tensor,
-    logvar: Tensor,
-    segments: Segments,
-    loss_factor: float,
+    reconstruction: Tensor, kl: Tensor, *, loss_factor: float = 1.0, free_bits: float = 0.0
 ) -> LossParts:
-    """loss_factor x reconstruction + KL, each a mean over the batch."""
-    reconstruction = reconstruction_loss(flat, sigma, rows, segments).mean()
-    kl = kl_divergence(mu, logvar).sum(1).mean()
-    return LossParts(loss_factor * reconstruction + kl, reconstruction, kl)
+    """loss_factor x reconstruction + max(KL - free_bits, 0), each a mean over the batch.
+
+    reconstruction, kl (rows,) in nats. Nats up to `free_bits` cost nothing, which keeps the latent from collapsing
+    (Kingma et al. 2016, arXiv:1606.04934, appendix C.8).
+    """
+    mean_reconstruction, mean_kl = reconstruction.mean(), kl.mean()
+    total = loss_factor * mean_reconstruction + torch.relu(mean_kl - free_bits)
+    return LossParts(total, mean_reconstruction, mean_kl)

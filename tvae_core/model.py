@@ -1,16 +1,19 @@
-"""Encoder and decoder: tensors only.
+"""Encoder and the published decoder: tensors only.
 
-A row enters as the positions of its tokens in the flat vector and its scalars. That is a one-hot matrix in all but
-memory: the first layer looks its columns up instead of multiplying by zeros.
+A row enters as its codes and scalars. That is a one-hot matrix in all but memory: the first layer looks its columns
+up instead of multiplying by zeros.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tvae_core.embedding import CodeTable
+from tvae_core.layout import Layout
 
 # logvar stays in a range where exp() is harmless in float32.
 LEAST_LOGVAR, LARGEST_LOGVAR = -20.0, 10.0
@@ -18,17 +21,34 @@ FIRST_SIGMA, LEAST_SIGMA, LARGEST_SIGMA = 0.1, 0.01, 1.0
 
 
 class Rows(NamedTuple):
-    """A batch: `tokens` (rows, tokens) int64 positions in the flat vector, `scalars` (rows, scalars) float32."""
+    """A batch: `codes` (rows, columns) int64, numbered through all columns, `scalars` (rows, scalars) float32."""
 
-    tokens: Tensor
+    codes: Tensor
     scalars: Tensor
 
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, rows: Tensor | slice) -> "Rows":
+        """The given rows."""
+        return Rows(self.codes[rows], self.scalars[rows])
+
     def dense(self, data_dim: int) -> Tensor:
-        """The batch as the matrix (rows, data_dim) that it stands for."""
-        out = torch.zeros(len(self.tokens), data_dim, device=self.tokens.device)
-        out.scatter_(1, self.tokens, 1.0)
-        out[:, : self.scalars.shape[1]] = self.scalars
+        """The batch as the matrix (rows, data_dim) that it stands for, where every code is a token."""
+        scalars = self.scalars.shape[1]
+        out = torch.zeros(len(self.codes), data_dim, device=self.codes.device)
+        out.scatter_(1, self.codes + scalars, 1.0)
+        out[:, :scalars] = self.scalars
         return out
+
+
+@runtime_checkable
+class InitialisedLayer(Protocol):
+    """A layer that sets its own weights from a generator."""
+
+    def reset_parameters(self, generator: torch.Generator | None) -> None:
+        """Set every weight of the layer itself."""
+        ...
 
 
 class InputLayer(nn.Module):
@@ -38,14 +58,38 @@ class InputLayer(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(data_dim, out))
         self.bias = nn.Parameter(torch.empty(out))
+        self.reset_parameters(None)
 
     def forward(self, rows: Rows | Tensor) -> Tensor:
         """(rows, data_dim) or `Rows` -> (rows, out)."""
         if isinstance(rows, Tensor):
             return rows @ self.weight + self.bias
-        looked_up = F.embedding_bag(rows.tokens, self.weight, mode="sum") + self.bias
         scalars = rows.scalars.shape[1]
+        looked_up = F.embedding_bag(rows.codes + scalars, self.weight, mode="sum") + self.bias
         return looked_up + rows.scalars @ self.weight[:scalars] if scalars else looked_up
+
+    def reset_parameters(self, generator: torch.Generator | None) -> None:
+        """Uniform within 1 / sqrt(data_dim), as in torch's linear layers."""
+        bound = self.weight.shape[0] ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound, generator=generator)
+        nn.init.uniform_(self.bias, -bound, bound, generator=generator)
+
+
+class OrdinalInputLayer(nn.Module):
+    """The sum of a row's code embeddings, where neighbouring numbers share features of their rank."""
+
+    def __init__(self, layout: Layout, out: int) -> None:
+        super().__init__()
+        self.table = CodeTable(layout, out)
+        self.columns = len(layout.columns)
+
+    def forward(self, rows: Rows) -> Tensor:
+        """`Rows` -> (rows, out)."""
+        return F.embedding_bag(rows.codes, self.table(), mode="sum")
+
+    def reset_parameters(self, generator: torch.Generator | None) -> None:
+        """Normal weights such that a row's sum has about unit variance."""
+        self.table.initialise(self.columns**-0.5, generator)
 
 
 def hidden_layers(sizes: Sequence[int]) -> nn.Sequential:
@@ -64,9 +108,16 @@ class Encoder(nn.Module):
     (torch.Size([5, 3]), True)
     """
 
-    def __init__(self, data_dim: int, compress_dims: Sequence[int], embedding_dim: int) -> None:
+    def __init__(
+        self,
+        data_dim: int,
+        compress_dims: Sequence[int],
+        embedding_dim: int,
+        *,
+        first: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.first = InputLayer(data_dim, compress_dims[0])
+        self.first = first or InputLayer(data_dim, compress_dims[0])
         self.hidden = hidden_layers(compress_dims)
         self.head = nn.Linear(compress_dims[-1], 2 * embedding_dim)
 
@@ -79,7 +130,9 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The likelihood p(row | z): scalars and one run of logits per token, flat, and the scalars' noise sigma.
+    """The likelihood p(row | z) of the paper: all columns independent given z.
+
+    Gives scalars and one run of logits per column, flat, and the scalars' noise sigma.
 
     >>> reconstruction, sigma = Decoder(3, (16, 16), 7)(torch.zeros(5, 3))
     >>> reconstruction.shape, sigma.shape
@@ -103,18 +156,16 @@ class Decoder(nn.Module):
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Set every weight from `generator`, uniformly within 1 / sqrt(fan in), as torch's own layers do."""
+    """Set every weight from `generator`; linear layers uniformly within 1 / sqrt(fan in), as torch's own do."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             bound = layer.in_features**-0.5
             nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
             nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
-        elif isinstance(layer, InputLayer):
-            bound = layer.weight.shape[0] ** -0.5
-            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
         elif isinstance(layer, Decoder):
             nn.init.constant_(layer.sigma, FIRST_SIGMA)
+        elif isinstance(layer, InitialisedLayer):
+            layer.reset_parameters(generator)
 
 
 def reparameterise(mu: Tensor, std: Tensor, generator: torch.Generator) -> Tensor:

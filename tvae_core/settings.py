@@ -18,17 +18,19 @@ class ModelSettings:
 
     preset: `default` (tokens for every column, sampled by drawing) or `reference` (Xu et al. 2019, as published).
     embedding_dim: size of the latent vector z.
-    compress_dims, decompress_dims: hidden layers of encoder and decoder.
-    l2scale: weight decay of Adam.
+    compress_dims, decompress_dims: hidden layers of encoder and decoder. In the default preset `decompress_dims` is
+        the width of the decoder's running state and the units of each column's own layers.
+    l2scale: weight decay of Adam; in the default preset decoupled from the gradient, and not of embeddings.
     batch_size: training rows in a step.
     epochs: most passes over the training rows; None chooses from the number of rows.
     loss_factor: weight of the reconstruction against the Kullback-Leibler term.
+    free_bits: nats of the Kullback-Leibler term that cost nothing, so that the latent is used.
     learning_rate: of Adam.
     dropout: share of hidden units dropped in a training step.
     validation_fraction: share of the rows (of the entities, where the schema names one) held back to stop early.
     patience: epochs without a better validation loss before training stops; 0 trains all epochs; None chooses
         from the number of rows.
-    bins: quantile bins of a continuous column; columns with fewer distinct values get a token for each.
+    bins: tokens that a continuous column's values are cut into, each of up to 16 finer cells.
     max_categories: most levels a categorical column may have.
     """
 
@@ -40,6 +42,7 @@ class ModelSettings:
     batch_size: int | None = None
     epochs: int | None = None
     loss_factor: float | None = None
+    free_bits: float | None = None
     learning_rate: float | None = None
     dropout: float | None = None
     validation_fraction: float | None = None
@@ -88,6 +91,7 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("batch_size", 1, 10_000_000),
     ("epochs", 1, 1_000_000),
     ("loss_factor", 1e-6, 1e6),
+    ("free_bits", 0.0, 1e6),
     ("learning_rate", 1e-8, 1.0),
     ("dropout", 0.0, 0.9),
     ("validation_fraction", 0.0, 0.5),
@@ -102,13 +106,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Xu et al. 2019 (arXiv:1907.00503): section 4.4 for the architecture and loss, section 5 for the training.
     "reference": {
         "embedding_dim": 128, "compress_dims": (128, 128), "decompress_dims": (128, 128), "l2scale": 1e-5,
-        "batch_size": 500, "epochs": 300, "loss_factor": 2.0, "learning_rate": 1e-3, "dropout": 0.0,
-        "validation_fraction": 0.0, "patience": 0, "bins": 100,
+        "batch_size": 500, "epochs": 300, "loss_factor": 2.0, "free_bits": 0.0, "learning_rate": 1e-3,
+        "dropout": 0.0, "validation_fraction": 0.0, "patience": 0, "bins": 64,
     },
     "default": {
-        "embedding_dim": 32, "compress_dims": (256, 256), "decompress_dims": (256, 256), "l2scale": 1e-5,
-        "loss_factor": 1.0, "learning_rate": 2e-3, "dropout": 0.0,
-        "validation_fraction": 0.1, "bins": 100,
+        "embedding_dim": 16, "compress_dims": (192, 192), "decompress_dims": (192, 48), "l2scale": 0.02,
+        "loss_factor": 1.0, "free_bits": 5.0, "learning_rate": 3e-3, "dropout": 0.1,
+        "validation_fraction": 0.1, "bins": 64,
     },
 }  # fmt: skip
 

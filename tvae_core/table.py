@@ -1,8 +1,7 @@
-"""A whole table as tokens and scalars, and back. The only description of their layout."""
+"""A whole table as codes and scalars, and back."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from tvae_core.codecs import (
     codec_from_dict,
 )
 from tvae_core.errors import DataError, SchemaError
+from tvae_core.layout import Layout
 from tvae_core.randomness import numpy_generator, seed_sequence
 from tvae_core.schema import ColumnKind, ColumnSchema, TableSchema, refuse_unsupported
 from tvae_core.settings import ModelSettings
@@ -29,46 +29,21 @@ ROWS_FOR_CODECS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where each column lies in the flat vectors that encoder and decoder work on.
+class EncodedTable:
+    """A table as the model sees it: `codes` (rows, columns) int16 or int32, `scalars` (rows, scalars) float32.
 
-    A flat vector of size `data_dim` holds `scalars` real numbers first, then one segment per token, as long as
-    that token's cardinality.
+    Columns that are not modelled have no place in it.
     """
 
-    scalars: int
-    cardinalities: tuple[int, ...]
-
-    @property
-    def data_dim(self) -> int:
-        """Length of the flat vector."""
-        return self.scalars + sum(self.cardinalities)
-
-    @cached_property
-    def offsets(self) -> np.ndarray:
-        """Start of each token's segment (tokens,) in the flat vector."""
-        return self.scalars + np.concatenate([[0], np.cumsum(self.cardinalities)[:-1]]).astype(np.int64)
-
-    @property
-    def token_dtype(self) -> type[np.integer]:
-        """The smallest of int16 and int32 that holds every token."""
-        largest = max(self.cardinalities, default=1)
-        return np.int16 if largest <= np.iinfo(np.int16).max else np.int32
-
-
-@dataclass(frozen=True)
-class EncodedTable:
-    """A table as the model sees it: `tokens` (rows, tokens) int16 or int32, `scalars` (rows, scalars) float32."""
-
-    tokens: np.ndarray
+    codes: np.ndarray
     scalars: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self.codes)
 
     def take(self, rows: np.ndarray) -> "EncodedTable":
         """The given rows (a mask or numbers)."""
-        return EncodedTable(self.tokens[rows], self.scalars[rows])
+        return EncodedTable(self.codes[rows], self.scalars[rows])
 
 
 class TableCodec:
@@ -77,9 +52,8 @@ class TableCodec:
     def __init__(self, schema: pa.Schema, codecs: Sequence[ColumnCodec]) -> None:
         self.schema = schema
         self.codecs = tuple(codecs)
-        self.layout = Layout(
-            sum(c.scalars for c in self.codecs), tuple(k for c in self.codecs for k in c.cardinalities)
-        )
+        self.modelled = tuple(c for c in self.codecs if c.layout.codes)
+        self.layout = Layout(tuple(c.layout for c in self.modelled))
 
     @classmethod
     def fit(
@@ -95,38 +69,40 @@ class TableCodec:
         for number, column in enumerate(schema.columns):
             state = seed_sequence(seed, "codec", number).generate_state(1, np.uint64)[0]
             codecs.append(fit_codec(column, columns[column.name], settings, seed=int(state)))
-        if not any(c.cardinalities for c in codecs):
+        if not any(c.layout.codes for c in codecs):
             raise DataError("the table has identifiers only: expected at least one column to model")
         return cls(source.schema.remove_metadata(), codecs)
 
     def encode(self, source: TableSource) -> EncodedTable:
         """Encode a table batch by batch. Raises DataError for values that training has not seen."""
         rows = source.num_rows
-        tokens = np.empty((rows, len(self.layout.cardinalities)), self.layout.token_dtype)
+        codes = np.empty((rows, len(self.modelled)), self.layout.code_dtype)
         scalars = np.empty((rows, self.layout.scalars), np.float32)
         start = 0
         for batch in source.batches():
             part = self.encode_batch(batch)
-            tokens[start : start + len(part)], scalars[start : start + len(part)] = part.tokens, part.scalars
-            start += len(part)
-        return EncodedTable(tokens, scalars)
+            stop = start + len(part)
+            codes[start:stop], scalars[start:stop] = part.codes, part.scalars
+            start = stop
+        return EncodedTable(codes, scalars)
 
     def encode_batch(self, batch: pa.RecordBatch) -> EncodedTable:
         """Encode one record batch."""
-        parts = [codec.encode(batch.column(codec.name)) for codec in self.codecs]
-        tokens = np.concatenate([t for t, _ in parts], axis=1).astype(self.layout.token_dtype)
-        return EncodedTable(tokens, np.concatenate([s for _, s in parts], axis=1))
+        parts = [codec.encode(batch.column(codec.name)) for codec in self.modelled]
+        codes = np.stack([c for c, _ in parts], axis=1).astype(self.layout.code_dtype)
+        return EncodedTable(codes, np.concatenate([s for _, s in parts], axis=1))
 
     def decode(self, encoded: EncodedTable, draws: np.ndarray, first_row: int) -> pa.RecordBatch:
-        """Decode rows; `draws` (rows, columns) are uniform on [0, 1)."""
+        """Decode rows; `draws` (rows, all columns) are uniform on [0, 1)."""
         arrays = []
-        token, scalar = 0, 0
+        modelled, scalar = 0, 0
+        nothing = np.zeros(len(encoded), np.int64)
         for place, codec in enumerate(self.codecs):
-            width = len(codec.cardinalities)
-            tokens = encoded.tokens[:, token : token + width].astype(np.int64)
-            scalars = encoded.scalars[:, scalar : scalar + codec.scalars]
-            arrays.append(codec.decode(tokens, scalars, draws[:, place], first_row))
-            token, scalar = token + width, scalar + codec.scalars
+            layout = codec.layout
+            codes = encoded.codes[:, modelled].astype(np.int64) if layout.codes else nothing
+            scalars = encoded.scalars[:, scalar : scalar + layout.scalars]
+            arrays.append(codec.decode(codes, scalars, draws[:, place], first_row))
+            modelled, scalar = modelled + bool(layout.codes), scalar + layout.scalars
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def to_dict(self) -> dict[str, Any]:
@@ -180,8 +156,7 @@ def fit_codec(
         return CategoricalCodec.fit(column.name, array.combine_chunks(), most_levels=settings.max_categories)
     if settings.preset == "reference":
         return ModeCodec.fit(column.name, array, seed=seed)
-    bins = settings.bins or 100
-    return NumericCodec.fit(column.name, array, bins=bins, most_atoms=bins)
+    return NumericCodec.fit(column.name, array, bins=settings.bins or 64)
 
 
 def collect(source: TableSource, *, seed: int) -> dict[str, pa.ChunkedArray]:

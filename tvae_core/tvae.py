@@ -14,15 +14,14 @@ import torch
 from tvae_core.artifact import read_generator, write_generator
 from tvae_core.codecs.categorical import plain_values
 from tvae_core.errors import ArtifactError, DataError, NotFittedError, SettingsError
-from tvae_core.losses import Segments
-from tvae_core.model import initialise
+from tvae_core.networks import Networks
 from tvae_core.randomness import numpy_generator, torch_generator
 from tvae_core.sampling import rebatch, sample_blocks
 from tvae_core.schema import TableSchema, infer_schema
 from tvae_core.settings import ModelSettings, Preset
 from tvae_core.sources import TableSource, as_source
 from tvae_core.table import EncodedTable, TableCodec
-from tvae_core.training import Batches, Networks, OnEpoch, size_to_table, train
+from tvae_core.training import Batches, OnEpoch, fit_prior, size_to_table, train
 
 LARGEST_SEED = 2**63 - 1
 
@@ -85,21 +84,16 @@ class TVAE:
     ) -> None:
         layout = self.codec_.layout
         self.settings_ = size_to_table(settings, len(rows))
-        with torch.device("meta"):  # torch's own initialisation would draw from the global generator
-            networks = Networks(self.settings_, layout.data_dim)
-        networks.to_empty(device="cpu")
-        initialise(networks, torch_generator(self.seed, "initialise"))
+        # torch's layers initialise themselves from the global generator: its state is put back.
+        with torch.random.fork_rng(devices=[]):
+            networks = Networks.fresh(self.settings_, layout, torch_generator(self.seed, "initialise"))
         self.networks_ = networks.to(self.device)
+        train_rows = Batches(rows, layout, self.device)
+        validation_rows = Batches(held_back, layout, self.device) if len(held_back) else None
         self.history_ = train(
-            self.networks_,
-            Batches(rows, layout, self.device),
-            Batches(held_back, layout, self.device) if len(held_back) else None,
-            self.settings_,
-            Segments(layout, self.device),
-            seed=self.seed,
-            on_epoch=on_epoch,
+            self.networks_, train_rows, validation_rows, self.settings_, seed=self.seed, on_epoch=on_epoch
         )
-        self.networks_.eval()
+        fit_prior(self.networks_, train_rows, seed=self.seed)
 
     def sample(self, n: int, *, seed: int | None = None) -> pd.DataFrame:
         """Draw n rows as a DataFrame; see `sample_batches` for what they depend on."""
@@ -122,10 +116,8 @@ class TVAE:
         for name, value, least in (("n", n, 0), ("batch_size", batch_size, 1)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise SettingsError(f"{name} must be an integer of at least {least}, but it is {value!r}")
-        blocks = sample_blocks(
-            self.networks_.decoder, self.codec_, self.settings_.embedding_dim or 1, n,
-            seed=self.seed if seed is None else seed, device=self.device,
-        )  # fmt: skip
+        seed = self.seed if seed is None else seed
+        blocks = sample_blocks(self.networks_, self.codec_, n, seed=seed, device=self.device)
         return rebatch(blocks, batch_size, self.codec_.schema)
 
     def save(self, path: str | Path) -> str:
@@ -149,9 +141,8 @@ class TVAE:
             model.settings_ = model.settings
             model.schema_ = TableSchema.from_dict(plain["schema"])
             model.codec_ = TableCodec.from_dict(codecs)
-            with torch.device("meta"):
-                model.networks_ = Networks(model.settings_, model.codec_.layout.data_dim)
-            model.networks_.load_state_dict(weights, assign=True)
+            with torch.random.fork_rng(devices=[]):
+                model.networks_ = Networks.restored(model.settings_, model.codec_.layout, weights)
         except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:
             if isinstance(error, ArtifactError):
                 raise
@@ -159,7 +150,7 @@ class TVAE:
                 f"{path} can't be rebuilt: its files don't fit together ({type(error).__name__})"
             ) from error
         model.history_ = history
-        model.networks_.to(model.device).eval()
+        model.networks_.to(model.device)
         return model
 
     def set_device(self, device: str) -> Self:

@@ -12,18 +12,17 @@ from hypothesis import strategies as st
 
 from tvae_core.codecs import CategoricalCodec, IdentifierCodec, ModeCodec, NumericCodec, codec_from_dict
 from tvae_core.codecs.domain import NumberDomain
-from tvae_core.codecs.numeric import KNOTS
 from tvae_core.errors import ArtifactError, DataError
 
 
 def numeric(values, arrow=None, *, bins=100):
-    return NumericCodec.fit("x", pa.array(values, arrow), bins=bins, most_atoms=bins)
+    return NumericCodec.fit("x", pa.array(values, arrow), bins=bins)
 
 
 def round_trip(codec, array, draws=None):
-    tokens, scalars = codec.encode(array)
+    codes, scalars = codec.encode(array)
     draws = np.full(len(array), 0.5) if draws is None else draws
-    return codec.decode(tokens, scalars, draws, 0)
+    return codec.decode(codes, scalars, draws, 0)
 
 
 def reread(codec):
@@ -79,7 +78,7 @@ def test_levels_of_every_type_come_back_exactly(array):
 
 def test_an_empty_string_is_a_level_and_not_missing():
     codec = CategoricalCodec.fit("x", pa.array(["", None, "a"]), most_levels=10)
-    assert codec.cardinalities == (3,)
+    assert codec.layout.tokens == codec.layout.codes == 3
     assert round_trip(codec, pa.array(["", None])).to_pylist() == ["", None]
 
 
@@ -107,35 +106,48 @@ def test_integers_never_leave_the_training_range_nor_its_grid(values, bins, seed
 @settings(max_examples=60, deadline=None)
 def test_floats_never_leave_the_training_range(values, bins):
     codec = numeric(values, pa.float64(), bins=bins)
-    tokens, scalars = codec.encode(pa.array(values))
+    codes, scalars = codec.encode(pa.array(values))
     for draw in (0.0, 0.37, np.nextafter(1, 0)):
-        out = codec.decode(tokens, scalars, np.full(len(values), draw), 0).to_numpy()
+        out = codec.decode(codes, scalars, np.full(len(values), draw), 0).to_numpy()
         assert min(values) <= out.min()
         assert out.max() <= max(values)
 
 
-def test_a_value_stays_in_its_own_bin():
+def test_a_value_stays_in_its_own_cell():
     values = np.random.default_rng(0).normal(size=5000)
     codec = numeric(values, bins=50)
     out = round_trip(codec, pa.array(values), np.random.default_rng(1).random(5000))
     assert np.array_equal(codec.encode(out)[0], codec.encode(pa.array(values))[0])
-    assert np.abs(out.to_numpy() - values).max() < 2.0
-    assert np.abs(np.sort(out.to_numpy()) - np.sort(values)).mean() < 0.01
+    assert np.abs(np.sort(out.to_numpy()) - np.sort(values)).mean() < 0.003
 
 
 def test_a_zero_inflated_column_keeps_its_zeros_exactly():
     values = np.concatenate([np.zeros(600), np.random.default_rng(0).lognormal(3, 1, 400)])
     codec = numeric(values, bins=20)
     assert codec.atoms.tolist() == [0.0]
+    assert codec.layout.token_of_code[0] == 0
     out = round_trip(codec, pa.array(values), np.random.default_rng(1).random(1000)).to_numpy()
     assert (out == 0).sum() == 600
 
 
-def test_quantile_knots_hold_the_quantiles_of_their_bin():
-    codec = numeric(np.arange(1000) * 1.0, bins=10)
-    assert codec.knots.shape == (10, KNOTS)
-    assert codec.knots[0].tolist() == [0, 12, 25, 37, 50, 62, 74, 87, 99]
-    assert codec.knots[9, -1] == 999
+def test_cells_cut_at_quantiles_and_group_into_tokens():
+    codec = numeric(np.arange(1600) + 1 / 3, bins=2)
+    assert codec.cells == 32
+    assert np.diff(codec.edges).tolist() == pytest.approx([50] * 31 + [49])
+    assert (codec.layout.tokens, codec.layout.fine_places) == (32, 1)
+    finer = numeric(np.arange(16_000) + 1 / 3, bins=64).layout
+    assert (finer.codes, finer.tokens, finer.fine_places) == (1024, 64, 16)
+    assert finer.token_of_code[:17].tolist() == [0] * 16 + [1]
+    assert finer.fine_of_code[:17].tolist() == [*range(16), 0]
+    assert np.allclose(finer.ranks, (np.arange(1024) + 0.5) / 1024, atol=1e-3)
+
+
+def test_integer_cells_hold_whole_numbers_and_reach_both_ends():
+    values = np.arange(2000)
+    codec = numeric(values, bins=64)
+    low, high = (round_trip(codec, pa.array([0, 1999]), np.full(2, d)).to_pylist() for d in (0.0, 0.999999))
+    assert low[0] == 0
+    assert high[1] == 1999
 
 
 @pytest.mark.parametrize(
@@ -221,7 +233,7 @@ def test_modes_keep_missing_constant_and_empty_columns():
 def test_identifiers_are_unique_shaped_like_the_keys_and_not_taken_from_them():
     keys = pa.array([f"AB-{i:04d}" for i in range(500)])
     codec = reread(IdentifierCodec.fit("id", keys))
-    out = codec.decode(np.zeros((300, 0), int), np.zeros((300, 0)), np.zeros(300), 0).to_pylist()
+    out = codec.decode(np.zeros(300, int), np.zeros((300, 0)), np.zeros(300), 0).to_pylist()
     assert len(set(out)) == 300
     assert all(len(k) == 7 and k[2] == "-" for k in out)
     assert "AB" not in json.dumps(codec.to_dict())
@@ -230,7 +242,7 @@ def test_identifiers_are_unique_shaped_like_the_keys_and_not_taken_from_them():
 def test_identifiers_of_two_blocks_never_meet():
     codec = IdentifierCodec.fit("id", pa.array([17, 99]))
     empty = np.zeros((5, 0))
-    first, second = (codec.decode(empty.astype(int), empty, np.zeros(5), n).to_pylist() for n in (0, 5))
+    first, second = (codec.decode(np.zeros(5, int), empty, np.zeros(5), n).to_pylist() for n in (0, 5))
     assert first + second == list(range(1, 11))
 
 

@@ -50,7 +50,7 @@ def fitted():
     return TVAE(seed=3, epochs=40).fit(planted())
 
 
-@pytest.mark.parametrize(("preset", "epochs", "slack"), [("default", 100, 0.25), ("reference", 300, 0.25)])
+@pytest.mark.parametrize(("preset", "epochs", "slack"), [("default", None, 0.1), ("reference", 300, 0.25)])
 def test_planted_structure_comes_back(preset, epochs, slack):
     out = TVAE(preset, seed=1, epochs=epochs).fit(planted()).sample(4000)
     share = out.group.value_counts(normalize=True)
@@ -60,7 +60,7 @@ def test_planted_structure_comes_back(preset, epochs, slack):
     assert medians["c"] == pytest.approx(200, rel=0.15)
     assert out[out.group == "b"].amount.isna().mean() == pytest.approx(0.5, abs=slack)
     assert out[out.group != "b"].amount.isna().mean() < 0.1
-    assert (out.flag == (out.group == "c")).mean() > 0.9
+    assert (out.flag == (out.group == "c")).mean() > 1 - slack / 2
 
 
 def test_sampled_columns_keep_types_range_and_decimals(fitted):
@@ -208,11 +208,11 @@ def test_training_stops_early_and_keeps_the_best_weights():
     assert len(losses) - 1 - best == 4
     shorter = TVAE(seed=0, epochs=400, patience=4, learning_rate=0.02)
     shorter.fit(planted(200))
-    assert torch.equal(model.networks_.decoder.head.weight, shorter.networks_.decoder.head.weight)
+    assert torch.equal(model.networks_.decoder.out, shorter.networks_.decoder.out)
 
 
 def test_history_is_plain_json_without_wall_clock_times(fitted):
-    keys = {"epoch", "step", "loss", "reconstruction", "kl", "validation_loss", "best"}
+    keys = {"epoch", "step", "loss", "reconstruction", "kl", "validation_loss", "active_units", "best"}
     assert all(set(record) == keys for record in json.loads(json.dumps(fitted.history_)))
 
 
@@ -222,7 +222,7 @@ def test_the_reference_preset_trains_as_published():
     assert (used.batch_size, used.learning_rate, used.l2scale, used.loss_factor) == (500, 1e-3, 1e-5, 2.0)
     assert (used.embedding_dim, used.compress_dims, used.validation_fraction) == (128, (128, 128), 0.0)
     assert ModelSettings("reference").resolved().epochs == 300
-    sigma = model.networks_.decoder(torch.zeros(1, 128))[1]
+    sigma = model.networks_.decoder.decoder(torch.zeros(1, 128))[1]
     assert 0.01 <= sigma.min().item() <= sigma.max().item() <= 1.0
 
 

@@ -7,10 +7,14 @@ import numpy as np
 import pyarrow as pa
 
 from tvae_core.errors import ArtifactError
+from tvae_core.layout import ColumnLayout
 
 
 class ColumnCodec(Protocol):
-    """One column's values <-> `len(cardinalities)` integer tokens and `scalars` real numbers per row."""
+    """One column's values <-> one integer code per row, and `layout.scalars` real numbers beside it.
+
+    An identifier has no codes: it is not modelled.
+    """
 
     @property
     def name(self) -> str:
@@ -18,27 +22,22 @@ class ColumnCodec(Protocol):
         ...
 
     @property
-    def cardinalities(self) -> tuple[int, ...]:
-        """How many values each of the column's tokens has."""
-        ...
-
-    @property
-    def scalars(self) -> int:
-        """How many real numbers stand for a value beside its tokens."""
+    def layout(self) -> ColumnLayout:
+        """The column's codes and tokens."""
         ...
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """Values to tokens (rows, tokens) int64 and scalars (rows, scalars) float32.
+        """Values to codes (rows,) int64 and scalars (rows, scalars) float32.
 
         Raises DataError for values that `fit` has not seen and that have no place between those it saw.
         """
         ...
 
-    def decode(self, tokens: np.ndarray, scalars: np.ndarray, draws: np.ndarray, first_row: int) -> pa.Array:
-        """Tokens and scalars back to values of the column's own Arrow type.
+    def decode(self, codes: np.ndarray, scalars: np.ndarray, draws: np.ndarray, first_row: int) -> pa.Array:
+        """Codes and scalars back to values of the column's own Arrow type.
 
         `draws` (rows,) are uniform on [0, 1): the only randomness a codec uses, for the place of a value
-        inside its token. `first_row` is the number of the first row, for codecs that number their rows.
+        inside its code. `first_row` is the number of the first row, for codecs that number their rows.
         """
         ...
 

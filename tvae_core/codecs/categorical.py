@@ -1,4 +1,4 @@
-"""Categories: one token per level, and one more for missing where it was seen."""
+"""Categories: one code per level, and one more for missing where it was seen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from tvae_core.arrow_types import is_temporal, parse_type, value_type
 from tvae_core.errors import DataError
+from tvae_core.layout import ColumnLayout
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,11 @@ class CategoricalCodec:
     type: pa.DataType
     levels: pa.Array
     missing: bool
-    scalars: int = 0
 
     @property
-    def cardinalities(self) -> tuple[int, ...]:
-        """One token: a level, or missing."""
-        return (max(1, len(self.levels) + self.missing),)
+    def layout(self) -> ColumnLayout:
+        """One code a level, and one for missing."""
+        return ColumnLayout.plain(len(self.levels) + self.missing)
 
     @classmethod
     def fit(cls, name: str, array: pa.Array, *, most_levels: int) -> "CategoricalCodec":
@@ -44,7 +44,7 @@ class CategoricalCodec:
         return cls(name, array.type, ordered, plain.null_count > 0 or len(ordered) == 0)
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """Level numbers; missing is the last token. Raises DataError for a level never seen in training."""
+        """Level numbers; missing is the last code. Raises DataError for a level never seen in training."""
         plain = plain_values(array)
         if pa.types.is_null(self.levels.type):
             codes = pa.nulls(len(plain), pa.int64())
@@ -55,11 +55,10 @@ class CategoricalCodec:
             what = f"{unknown} rows with a category" if unknown else f"{plain.null_count} missing values"
             raise DataError(f"column {self.name!r} has {what} never seen in training")
         filled = pc.fill_null(codes, len(self.levels))
-        return filled.to_numpy(zero_copy_only=False).reshape(-1, 1), np.zeros((len(plain), 0), np.float32)
+        return filled.to_numpy(zero_copy_only=False), np.zeros((len(plain), 0), np.float32)
 
-    def decode(self, tokens: np.ndarray, scalars: np.ndarray, draws: np.ndarray, first_row: int) -> pa.Array:
-        """Levels of the column's own type; the last token becomes null."""
-        codes = tokens[:, 0]
+    def decode(self, codes: np.ndarray, scalars: np.ndarray, draws: np.ndarray, first_row: int) -> pa.Array:
+        """Levels of the column's own type; the last code becomes null."""
         if pa.types.is_null(self.levels.type):
             return pa.nulls(len(codes), self.type)
         indices = pa.array(codes, mask=codes >= len(self.levels))

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from tvae_core.arrow_types import is_text, parse_type
 from tvae_core.codecs.categorical import plain_values
+from tvae_core.layout import ColumnLayout
 
 DIGITS, UPPER, LOWER = string.digits, string.ascii_uppercase, string.ascii_lowercase
 # Shapes are looked for in this many values; a column of mixed shapes gets plain row numbers.
@@ -28,8 +29,11 @@ class IdentifierCodec:
     name: str
     type: pa.DataType
     template: str = ""
-    cardinalities: tuple[int, ...] = ()
-    scalars: int = 0
+
+    @property
+    def layout(self) -> ColumnLayout:
+        """No codes: identifiers are not modelled."""
+        return ColumnLayout.plain(0)
 
     @classmethod
     def fit(cls, name: str, array: pa.Array) -> "IdentifierCodec":
@@ -41,9 +45,9 @@ class IdentifierCodec:
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Nothing: identifiers are not modelled."""
-        return np.zeros((len(array), 0), np.int64), np.zeros((len(array), 0), np.float32)
+        return np.zeros(len(array), np.int64), np.zeros((len(array), 0), np.float32)
 
-    def decode(self, tokens: np.ndarray, scalars: np.ndarray, draws: np.ndarray, first_row: int) -> pa.Array:
+    def decode(self, codes: np.ndarray, scalars: np.ndarray, draws: np.ndarray, first_row: int) -> pa.Array:
         """Keys for rows `first_row`, `first_row + 1`, ...: unique, counted from 1."""
         numbers = range(first_row + 1, first_row + 1 + len(draws))
         if not is_text(self.type):

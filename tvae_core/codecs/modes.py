@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from tvae_core.codecs.domain import NumberDomain
 from tvae_core.errors import DataError
+from tvae_core.layout import ColumnLayout
 
 MOST_MODES = 10
 # Modes of less weight than this are not kept.
@@ -22,7 +23,7 @@ LARGEST_ALPHA = 0.99
 
 @dataclass(frozen=True)
 class ModeCodec:
-    """A value as its mode (one token) and its place inside that mode (one scalar in [-0.99, 0.99]).
+    """A value as its mode (one code) and its place inside that mode (one scalar in [-0.99, 0.99]).
 
     `means`, `stds`, `weights` (M,) describe the modes in ascending order of mean; values are drawn back inside
     [`low`, `high`], the training range. Missing is a mode of its own with scalar 0.
@@ -36,7 +37,6 @@ class ModeCodec:
     high: int | float
     missing: bool
     seed: int
-    scalars: int = 1
 
     @property
     def name(self) -> str:
@@ -44,9 +44,9 @@ class ModeCodec:
         return self.domain.name
 
     @property
-    def cardinalities(self) -> tuple[int, ...]:
-        """One token: the mode, or missing."""
-        return (max(1, len(self.means) + self.missing),)
+    def layout(self) -> ColumnLayout:
+        """One code a mode, one for missing, and one scalar."""
+        return ColumnLayout.plain(len(self.means) + self.missing, scalars=1)
 
     @classmethod
     def fit(cls, name: str, array: pa.Array | pa.ChunkedArray, *, seed: int) -> "ModeCodec":
@@ -63,22 +63,22 @@ class ModeCodec:
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Modes drawn from each value's responsibilities, and the places inside them.
 
-        The draw is fixed by the codec's seed and the values, so encoding the same column twice gives the same tokens.
+        The draw is fixed by the codec's seed and the values, so encoding the same column twice gives the same codes.
         """
         numbers, missing = self.domain.to_numbers(array)
         if missing.any() and not self.missing:
             raise DataError(
                 f"column {self.name!r} has {int(missing.sum())} missing values never seen in training"
             )
-        tokens = np.full((len(missing), 1), len(self.means), np.int64)
+        codes = np.full(len(missing), len(self.means), np.int64)
         scalars = np.zeros((len(missing), 1), np.float32)
         if len(numbers):
             values = numbers.astype(np.float64)
             mode = self._draw_modes(values)
             alpha = (values - self.means[mode]) / (WIDTHS * self.stds[mode])
-            tokens[~missing, 0] = mode
+            codes[~missing] = mode
             scalars[~missing, 0] = np.clip(alpha, -LARGEST_ALPHA, LARGEST_ALPHA)
-        return tokens, scalars
+        return codes, scalars
 
     def _draw_modes(self, values: np.ndarray) -> np.ndarray:
         squares = ((values[:, None] - self.means) / self.stds) ** 2
@@ -88,12 +88,12 @@ class ModeCodec:
         draws = np.random.Generator(np.random.Philox(self.seed)).random(len(values))
         return (steps < (draws * steps[:, -1])[:, None]).sum(1)
 
-    def decode(self, tokens: np.ndarray, scalars: np.ndarray, draws: np.ndarray, first_row: int) -> pa.Array:
+    def decode(self, codes: np.ndarray, scalars: np.ndarray, draws: np.ndarray, first_row: int) -> pa.Array:
         """Values from modes and places, rounded to the column's own precision and kept in the training range."""
-        is_missing = tokens[:, 0] >= len(self.means)
+        is_missing = codes >= len(self.means)
         if not len(self.means):
-            return self.domain.to_array(np.zeros(len(tokens), np.int64), is_missing)
-        mode = np.minimum(tokens[:, 0], len(self.means) - 1)
+            return self.domain.to_array(np.zeros(len(codes), np.int64), is_missing)
+        mode = np.minimum(codes, len(self.means) - 1)
         values = (
             self.means[mode] + np.clip(scalars[:, 0], -1, 1).astype(np.float64) * WIDTHS * self.stds[mode]
         )

@@ -1,13 +1,13 @@
-"""Numbers as tokens: one per distinct value, or frequent values (atoms) and quantile bins.
+"""Numbers as codes: one per distinct value, or frequent values (atoms) and fine quantile cells.
 
-A column with few distinct values gets a token for each. Otherwise values that many rows share (the zeros of a
-zero-inflated column) are atoms, and the rest is cut at quantiles. A value is drawn back from a bin by the bin's
-own piecewise linear quantile function, so that the shape inside the bin is kept and no value leaves the range
-that the bin covered in training.
+A column with few distinct values gets a code for each. Otherwise values that many rows share (the zeros of a
+zero-inflated column) are atoms, and the rest is cut at quantiles into cells, several of which make one token. A value
+is drawn back evenly from its cell, so no value leaves the range that training covered.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,27 +15,34 @@ import pyarrow as pa
 
 from tvae_core.codecs.domain import NumberDomain, grid_of
 from tvae_core.errors import DataError
+from tvae_core.layout import ColumnLayout
 
-# Knots of the quantile function inside a bin: its ends and seven points between them.
-KNOTS = 9
-# A bin stands for at least this many training rows.
-FEWEST_ROWS_PER_BIN = 10
+# Up to this many distinct values, each is a code of its own.
+MOST_VALUES = 250
+# A value held by more than this share of the rows, and by more than this many, is an atom.
+ATOM_SHARE, ATOM_ROWS = 1e-3, 4
+# Cells in one token, and the fewest training rows that a cell stands for.
+MOST_FINE_PLACES = 16
+FEWEST_ROWS_PER_CELL = 5
+# Where rows allow only few cells, tokens are kept finer than this before cells are put into one token.
+FEWEST_TOKENS = 32
 
 
 @dataclass(frozen=True)
 class NumericCodec:
-    """Tokens in ascending order of value: atoms, then bins, then missing where it was seen.
+    """Codes: atoms ascending, then cells ascending, then missing where it was seen.
 
-    `atoms` (A,) are single values; `knots` (B, KNOTS) are the quantile functions of the bins, ascending;
-    both in the domain's numbers. Integers are drawn on a grid of `step`.
+    `atoms` (A,) are single values; cell i covers [edges[i], edges[i + 1]); both in the domain's numbers, integers on a
+    grid of `step`. `ranks` (A + cells,) is each code's middle rank among the training values, in [0, 1].
     """
 
     domain: NumberDomain
     atoms: np.ndarray
-    knots: np.ndarray
+    edges: np.ndarray
+    ranks: np.ndarray
+    fine: int
     missing: bool
     step: int = 1
-    scalars: int = 0
 
     @property
     def name(self) -> str:
@@ -43,77 +50,82 @@ class NumericCodec:
         return self.domain.name
 
     @property
-    def cardinalities(self) -> tuple[int, ...]:
-        """One token: an atom, a bin, or missing."""
-        return (max(1, len(self.atoms) + len(self.knots) + self.missing),)
+    def cells(self) -> int:
+        """Number of quantile cells."""
+        return max(0, len(self.edges) - 1)
+
+    @cached_property
+    def layout(self) -> ColumnLayout:
+        """Atoms and missing are tokens of one code, `fine` cells make one token."""
+        atoms, cells = np.arange(len(self.atoms)), np.arange(self.cells)
+        tokens = np.concatenate([atoms, len(atoms) + cells // self.fine])
+        fine = np.concatenate([np.zeros(len(atoms), np.int64), cells % self.fine])
+        ranks = self.ranks
+        if self.missing:
+            tokens = np.append(tokens, tokens.max(initial=-1) + 1)
+            fine, ranks = np.append(fine, 0), np.append(ranks, 0.5)
+        return ColumnLayout(tokens, fine, ranks)
 
     @classmethod
-    def fit(
-        cls, name: str, array: pa.Array | pa.ChunkedArray, *, bins: int, most_atoms: int
-    ) -> "NumericCodec":
-        """Learn atoms and bins from a column's values. Raises DataError for values that have no place."""
+    def fit(cls, name: str, array: pa.Array | pa.ChunkedArray, *, bins: int) -> "NumericCodec":
+        """Learn atoms and cells from a column's values. Raises DataError for values that have no place."""
         domain = NumberDomain.of(name, array)
         numbers, missing = domain.to_numbers(array)
-        atoms, rest = split_atoms(numbers, bins=bins, most_atoms=most_atoms)
-        knots = quantile_knots(rest, bins=bins)
         if domain.integral and len(numbers) and int(numbers.max()) - int(numbers.min()) >= 2**63:
             raise DataError(
                 f"column {name!r} spans more than 2**63: expected a smaller span; declare the column categorical "
                 "or an identifier, or scale it"
             )
         step = grid_of(numbers) if domain.integral else 1
-        return cls(domain, atoms, knots, bool(missing.any()) or not len(numbers), step)
+        atoms, rest = split_atoms(numbers)
+        cells, fine = size_cells(len(rest), bins)
+        edges = quantile_edges(rest, cells, past_the_end=step if domain.integral else 0)
+        ranks = middle_ranks(np.sort(numbers), atoms, edges)
+        return cls(domain, atoms, edges, ranks, fine, bool(missing.any()) or not len(numbers), step)
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """Token numbers. A value between two tokens goes to the nearer one; missing is the last token."""
+        """Codes. A value outside every cell goes to the nearest; missing is the last code."""
         numbers, missing = self.domain.to_numbers(array)
         if missing.any() and not self.missing:
             raise DataError(
                 f"column {self.name!r} has {int(missing.sum())} missing values never seen in training"
             )
-        tokens = np.full(len(missing), len(self.atoms) + len(self.knots), np.int64)
-        tokens[~missing] = self._nearest(numbers)
-        return tokens.reshape(-1, 1), np.zeros((len(tokens), 0), np.float32)
+        codes = np.full(len(missing), len(self.atoms) + self.cells, np.int64)
+        codes[~missing] = self._nearest(numbers)
+        return codes, np.zeros((len(codes), 0), np.float32)
 
     def _nearest(self, numbers: np.ndarray) -> np.ndarray:
-        tokens = np.zeros(len(numbers), np.int64)
-        if len(self.knots):
-            upper_ends = self.knots[:-1, -1]
-            tokens = len(self.atoms) + np.searchsorted(upper_ends, numbers, side="left")
-        if len(self.atoms):
-            place = np.clip(np.searchsorted(self.atoms, numbers), 0, len(self.atoms) - 1)
-            if not len(self.knots):
-                left = np.maximum(place - 1, 0)
-                nearer_left = np.abs(numbers - self.atoms[left]) < np.abs(self.atoms[place] - numbers)
-                return np.where(nearer_left, left, place)
-            tokens = np.where(self.atoms[place] == numbers, place, tokens)
-        return tokens
+        place = np.clip(np.searchsorted(self.atoms, numbers), 0, max(0, len(self.atoms) - 1))
+        if not self.cells:
+            left = np.maximum(place - 1, 0)
+            nearer_left = np.abs(numbers - self.atoms[left]) < np.abs(self.atoms[place] - numbers)
+            return np.where(nearer_left, left, place)
+        cell = np.clip(np.searchsorted(self.edges, numbers, side="right") - 1, 0, self.cells - 1)
+        codes = len(self.atoms) + cell
+        return np.where(self.atoms[place] == numbers, place, codes) if len(self.atoms) else codes
 
-    def decode(self, tokens: np.ndarray, scalars: np.ndarray, draws: np.ndarray, first_row: int) -> pa.Array:
-        """Atoms as they are, bins through their quantile functions at `draws`, missing as null."""
-        token = tokens[:, 0]
-        numbers = np.zeros(len(token), self.atoms.dtype)
-        is_atom = token < len(self.atoms)
-        numbers[is_atom] = self.atoms[token[is_atom]]
-        in_bin = ~is_atom & (token < len(self.atoms) + len(self.knots))
-        numbers[in_bin] = self._draw(token[in_bin] - len(self.atoms), draws[in_bin])
-        return self.domain.to_array(numbers, token >= len(self.atoms) + len(self.knots))
+    def decode(self, codes: np.ndarray, scalars: np.ndarray, draws: np.ndarray, first_row: int) -> pa.Array:
+        """Atoms as they are, cells evenly at `draws`, missing as null."""
+        numbers = np.zeros(len(codes), self.atoms.dtype)
+        is_atom = codes < len(self.atoms)
+        numbers[is_atom] = self.atoms[codes[is_atom]]
+        in_cell = ~is_atom & (codes < len(self.atoms) + self.cells)
+        numbers[in_cell] = self._draw(codes[in_cell] - len(self.atoms), draws[in_cell])
+        return self.domain.to_array(numbers, codes >= len(self.atoms) + self.cells)
 
-    def _draw(self, bin_: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        place = draws * (KNOTS - 1)
-        knot = np.minimum(place.astype(np.int64), KNOTS - 2)
-        low, high = self.knots[bin_, knot], self.knots[bin_, knot + 1]
-        offset = (high - low) * (place - knot)
+    def _draw(self, cell: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        low, high = self.edges[cell], self.edges[cell + 1]
         if not self.domain.integral:
-            return np.clip(low + offset, low, high)
-        # Knots lie on the grid; only the offset is a float, so large integers (timestamps in ns) stay exact.
-        return low + np.rint(offset / self.step).astype(np.int64) * self.step
+            return np.clip(low + draws * (high - low), low, high)
+        # Edges lie on the grid; only the offset is a float, so large integers (timestamps in ns) stay exact.
+        steps = (high - low) // self.step
+        return low + np.minimum((draws * steps).astype(np.int64), steps - 1) * self.step
 
     def to_dict(self) -> dict[str, Any]:
         """The fitted codec as plain JSON values (floats in their shortest exact form)."""
         return {
-            "codec": "numeric", **self.domain.to_dict(), "atoms": self.atoms.tolist(), "knots": self.knots.tolist(),
-            "missing": self.missing, "step": self.step,
+            "codec": "numeric", **self.domain.to_dict(), "atoms": self.atoms.tolist(), "edges": self.edges.tolist(),
+            "ranks": self.ranks.tolist(), "fine": self.fine, "missing": self.missing, "step": self.step,
         }  # fmt: skip
 
     @classmethod
@@ -121,34 +133,51 @@ class NumericCodec:
         """Rebuild what `to_dict` wrote."""
         domain = NumberDomain.from_dict(plain)
         dtype = np.int64 if domain.integral else np.float64
-        knots = np.array(plain["knots"], dtype).reshape(-1, KNOTS)
-        return cls(domain, np.array(plain["atoms"], dtype), knots, bool(plain["missing"]), int(plain["step"]))
+        atoms, edges = np.array(plain["atoms"], dtype), np.array(plain["edges"], dtype)
+        ranks = np.array(plain["ranks"], np.float64)
+        return cls(
+            domain, atoms, edges, ranks, int(plain["fine"]), bool(plain["missing"]), int(plain["step"])
+        )
 
 
-def split_atoms(numbers: np.ndarray, *, bins: int, most_atoms: int) -> tuple[np.ndarray, np.ndarray]:
-    """The values that get a token of their own, ascending, and the numbers that are left for bins.
-
-    With at most `most_atoms` distinct values all of them are atoms; otherwise those that hold more than one row
-    in `bins`.
-    """
+def split_atoms(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values that get a code of their own, ascending, and the numbers that are left for cells."""
     values, counts = np.unique(numbers, return_counts=True)
-    if len(values) <= most_atoms:
+    if len(values) <= MOST_VALUES:
         return values, numbers[:0]
-    frequent = values[counts * bins > len(numbers)]
+    frequent = values[counts > max(ATOM_SHARE * len(numbers), ATOM_ROWS)]
     return frequent, numbers[~np.isin(numbers, frequent)]
 
 
-def quantile_knots(numbers: np.ndarray, *, bins: int) -> np.ndarray:
-    """Cut `numbers` (n,) into at most `bins` parts of about equal count; each part's quantile function (B, KNOTS).
+def size_cells(rows: int, bins: int) -> tuple[int, int]:
+    """How many cells `rows` rows can bear, and how many of them make one token.
 
-    Equal values never fall into two bins.
+    >>> size_cells(100_000, 64), size_cells(500, 64)
+    ((1024, 16), (100, 3))
+    """
+    cells = max(1, min(bins * MOST_FINE_PLACES, rows // FEWEST_ROWS_PER_CELL))
+    return cells, max(1, min(MOST_FINE_PLACES, cells // FEWEST_TOKENS))
+
+
+def quantile_edges(numbers: np.ndarray, cells: int, *, past_the_end: int) -> np.ndarray:
+    """Edges (at most cells + 1,) that cut `numbers` into parts of about equal count; equal values share a part.
+
+    `past_the_end` is added to the largest value for the last edge, so that integers can reach it.
     """
     if not len(numbers):
-        return np.zeros((0, KNOTS), numbers.dtype)
+        return numbers[:0]
     ordered = np.sort(numbers)
-    count = max(1, min(bins, len(ordered) // FEWEST_ROWS_PER_BIN))
-    cuts = np.searchsorted(ordered, ordered[np.arange(1, count) * len(ordered) // count], side="left")
-    edges = np.unique(np.concatenate([[0], cuts, [len(ordered)]]))
-    places = np.linspace(0, 1, KNOTS)
-    rows = edges[:-1, None] + np.rint(places * (np.diff(edges)[:, None] - 1)).astype(np.int64)
-    return ordered[rows]  # (B, KNOTS)
+    starts = np.unique(ordered[np.arange(cells) * len(ordered) // cells])
+    last = ordered[-1] + past_the_end
+    if starts[-1] == last:  # floats: the largest value starts a cell of its own; it joins the one before
+        starts = starts[:-1] if len(starts) > 1 else starts
+    return np.append(starts, last)
+
+
+def middle_ranks(ordered: np.ndarray, atoms: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """The middle rank in [0, 1] of each atom's and each cell's values among `ordered` (n,), ascending."""
+    low = np.searchsorted(ordered, np.concatenate([atoms, edges[:-1]]), side="left")
+    atom_ends = np.searchsorted(ordered, atoms, side="right")
+    cell_ends = np.searchsorted(ordered, edges[1:], side="left")
+    middle: np.ndarray = (low + np.concatenate([atom_ends, cell_ends])) / (2 * max(1, len(ordered)))
+    return middle

@@ -1,0 +1,159 @@
+"""The decoder that looks: its one-pass likelihood and its column-by-column drawing are the same distribution."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.core.test_model import layout_of, some_rows
+from tvae_core.causal import CausalDecoder, exclusive_sum, inclusive_sum, tilt
+from tvae_core.layout import ColumnLayout, Layout
+from tvae_core.likelihood import Noise, View
+from tvae_core.model import Rows, initialise
+from tvae_core.prior import Prior
+from tvae_core.randommask import MaskPool
+from tvae_core.randomness import torch_generator
+
+# Two categories, a number of 6 cells in 2 tokens and a missing code, and a number of 4 values.
+NUMBER = ColumnLayout(np.array([0, 0, 0, 1, 1, 1, 2]), np.array([0, 1, 2, 0, 1, 2, 0]), np.linspace(0, 1, 7))
+LAYOUT = Layout((ColumnLayout.plain(2), NUMBER, ColumnLayout.plain(4, ranks=np.linspace(0, 1, 4))))
+
+
+def decoder_of(layout=LAYOUT, seed=0):
+    decoder = CausalDecoder(layout, 3, 16, 8, dropout=0.0)
+    initialise(decoder, torch_generator(seed, "test"))
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            if not parameter.any():  # zeros at the start would hide what a part does
+                parameter.normal_(0, 0.3, generator=torch_generator(seed, "more"))
+    return decoder
+
+
+def every_row(layout=LAYOUT):
+    grid = torch.cartesian_prod(*[torch.arange(k) for k in layout.codes])
+    return Rows(grid + torch.from_numpy(layout.code_offsets), torch.zeros(len(grid), 0))
+
+
+def test_probabilities_of_all_rows_sum_to_one():
+    rows = every_row()
+    z = torch.randn(1, 3).expand(len(rows), 3)
+    assert torch.exp(-decoder_of().nll(rows, z, None, None)).sum().item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("known", [(0,), (1,), (2,), (0, 2), (1, 2)])
+def test_probabilities_given_any_known_cells_sum_to_one(known):
+    rows = every_row()
+    same = torch.ones(len(rows), dtype=torch.bool)
+    for column in known:
+        same &= rows.codes[:, column] == LAYOUT.code_offsets[column] + 1
+    rows = rows.take(same)
+    mask = torch.zeros(len(rows), 3, dtype=torch.bool)
+    mask[:, list(known)] = True
+    view = View(mask, torch.zeros(len(rows), 1, dtype=torch.bool), torch.ones(len(rows), 3))
+    nll = decoder_of().nll(rows, torch.zeros(len(rows), 3), view, None)
+    assert torch.exp(-nll).sum().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_known_cells_change_the_others_and_hide_z():
+    decoder, rows = decoder_of(), every_row()
+    known = torch.zeros(len(rows), 3, dtype=torch.bool)
+    known[:, 2] = True
+    view = View(known, torch.zeros(len(rows), 1, dtype=torch.bool), torch.ones(len(rows), 3))
+    one = decoder.nll(rows, torch.zeros(len(rows), 3), view, None)
+    other = decoder.nll(rows, torch.ones(len(rows), 3), view, None)
+    torch.testing.assert_close(one, other)
+    by_known = one.view(2, 7, 4)
+    assert (by_known[0, 0] - by_known[0, 0, 0]).abs().max() > 1e-3
+
+
+def test_what_is_drawn_has_the_probabilities_of_the_likelihood():
+    decoder, count = decoder_of(), 60_000
+    z = torch.randn(1, 3)
+    noise = Noise.draw(count, LAYOUT, torch_generator(1, "draw"), torch.device("cpu"))
+    drawn = decoder.draw(z.expand(count, 3), noise)
+    rows = every_row()
+    expected = torch.exp(-decoder.nll(rows, z.expand(len(rows), 3), None, None))
+    local = drawn.codes - torch.from_numpy(LAYOUT.code_offsets)
+    cell = (local[:, 0] * 7 + local[:, 1]) * 4 + local[:, 2]
+    found = torch.bincount(cell, minlength=len(rows)) / count
+    # A share of p over n draws has a standard error of sqrt(p (1 - p) / n).
+    error = (expected * (1 - expected) / count).sqrt()
+    assert ((found - expected).abs() / error).max() < 4.5
+
+
+def test_cells_given_are_returned_as_given_and_the_rest_follows_the_conditional():
+    decoder, count = decoder_of(), 40_000
+    offsets = torch.from_numpy(LAYOUT.code_offsets)
+    given = Rows((offsets + torch.tensor([0, 4, 2])).expand(count, 3), torch.zeros(count, 0))
+    known = torch.tensor([[False, True, True]]).expand(count, 3)
+    view = View(known, torch.zeros(count, 1, dtype=torch.bool), torch.ones(count, 3))
+    noise = Noise.draw(count, LAYOUT, torch_generator(2, "draw"), torch.device("cpu"))
+    drawn = decoder.draw(torch.randn(count, 3), noise, given, view)
+    assert torch.equal(drawn.codes[:, 1:], given.codes[:, 1:])
+    two = Rows(torch.stack([given.codes[0], given.codes[0] + torch.tensor([1, 0, 0])]), torch.zeros(2, 0))
+    nll = decoder.nll(two, torch.zeros(2, 3), View(*(part[:2] for part in view)), None)
+    share = torch.exp(-nll)[1].item()
+    assert (drawn.codes[:, 0] == 1).float().mean().item() == pytest.approx(share, abs=0.01)
+
+
+def test_later_columns_never_influence_earlier_ones():
+    layout = layout_of(3, 4, 5)
+    decoder, rows = decoder_of(layout), some_rows(layout, 8)
+    z = torch.randn(8, 3)
+    only_last = torch.tensor([[True, True, False]]).expand(8, 3)
+    view = View(only_last, torch.ones(8, 1, dtype=torch.bool), torch.ones(8, 3))
+    hidden_prefix = view._replace(known=torch.zeros(8, 3, dtype=torch.bool), prefix=torch.zeros(8, 3))
+    changed = Rows(rows.codes.clone(), rows.scalars)
+    changed.codes[:, 2] = 7 + (changed.codes[:, 2] - 7 + 1) % 5
+    first_two = torch.tensor([[False, False, True]]).expand(8, 3)
+    keep = hidden_prefix._replace(known=first_two & False)
+    assert not torch.allclose(decoder.nll(rows, z, keep, None), decoder.nll(changed, z, keep, None))
+    # With the last column's own cost left out, its value makes no difference to what comes before it.
+    per_column = [decoder.nll(r, z, View(first_two, view.z_seen, view.prefix), None) for r in (rows, changed)]
+    without_given = torch.no_grad()
+    with without_given:
+        decoder.given.free.zero_()
+        decoder.given.smooth.maps.zero_()
+        per_column = [
+            decoder.nll(r, z, View(first_two, view.z_seen, view.prefix), None) for r in (rows, changed)
+        ]
+    torch.testing.assert_close(per_column[0], per_column[1])
+
+
+def test_prefix_sums_by_product_and_by_cumulation_agree():
+    x = torch.randn(70, 3, 2)
+    torch.testing.assert_close(exclusive_sum(x)[:60], exclusive_sum(x[:60]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(inclusive_sum(x)[:60], inclusive_sum(x[:60]), rtol=1e-4, atol=1e-5)
+    assert exclusive_sum(x)[0].abs().max().item() == 0
+
+
+def test_tilting_gives_the_margin_that_is_asked_for():
+    logits = torch.randn(5000, 4, generator=torch.Generator().manual_seed(0))
+    bias, margin = torch.zeros(4), torch.tensor([0.1, 0.2, 0.3, 0.4])
+    out = tilt(logits, bias, margin)
+    assert torch.softmax(out, 1).mean(0).tolist() == pytest.approx(margin.tolist(), abs=2e-3)
+    torch.testing.assert_close(out, logits + bias)
+
+
+def test_a_prior_fitted_to_two_clusters_draws_two_clusters():
+    generator = torch_generator(0, "test")
+    z = torch.randn(4000, 2, generator=generator) * 0.2
+    z[:1000] += torch.tensor([5.0, 0.0])
+    prior = Prior(2)
+    prior.fit(z, generator)
+    drawn = prior.draw(torch.rand(4000, generator=generator), torch.randn(4000, 2, generator=generator))
+    assert (drawn[:, 0] > 2.5).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert drawn[drawn[:, 0] < 2.5].std().item() == pytest.approx(0.2, abs=0.03)
+
+
+def test_a_prior_of_one_component_is_the_standard_normal():
+    normals = torch.randn(10, 3)
+    torch.testing.assert_close(Prior(3).draw(torch.rand(10), normals), normals)
+
+
+def test_dropout_drops_its_share_keeps_the_mean_and_repeats_by_seed():
+    x = torch.ones(200, 100)
+    first, second = (MaskPool(0.25, torch_generator(3, "drop"))(x) for _ in range(2))
+    assert torch.equal(first, second)
+    assert (first == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+    assert first.mean().item() == pytest.approx(1.0, abs=0.03)
+    assert MaskPool(0.0, None)(x) is x

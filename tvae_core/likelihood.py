@@ -1,0 +1,101 @@
+"""What training and sampling ask of a decoder: the likelihood of rows given z, and rows drawn from it.
+
+Two decoders offer it: `IndependentLikelihood` (the paper's: columns independent given z) here, and
+`CausalDecoder` (columns that look at columns already known) in causal.py.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tvae_core.layout import Layout
+from tvae_core.losses import Segments, reconstruction_loss
+from tvae_core.model import Decoder, Rows
+
+
+class View(NamedTuple):
+    """What a training row's decoder may look at.
+
+    known (rows, columns) bool: cells given, which every other column sees and which cost nothing.
+    z_seen (rows, 1) bool: whether z is seen. prefix (rows, columns) float: 1 where later columns see the cell.
+    """
+
+    known: Tensor
+    z_seen: Tensor
+    prefix: Tensor
+
+
+class Noise(NamedTuple):
+    """The random numbers of a block of rows: a row's cells depend on nothing else.
+
+    uniforms (rows, columns, 2) choose token and fine place; normals (rows, scalars).
+    """
+
+    uniforms: Tensor
+    normals: Tensor
+
+    @classmethod
+    def draw(cls, rows: int, layout: Layout, generator: torch.Generator, device: torch.device) -> "Noise":
+        """Drawn on the generator's own device, so that every device samples from the same numbers."""
+        uniforms = torch.rand(rows, len(layout.columns), 2, generator=generator)
+        normals = torch.randn(rows, layout.scalars, generator=generator)
+        return cls(uniforms.to(device), normals.to(device))
+
+
+def draw_token(logits: Tensor, draws: Tensor) -> Tensor:
+    """Invert the cumulative softmax of logits (rows, levels) at draws (rows,) in [0, 1) -> levels (rows,)."""
+    cumulative = torch.softmax(logits.float(), dim=1).cumsum_(dim=1)
+    # The last sum may fall short of 1 by rounding: scaling the draw keeps it inside.
+    inside = (draws * cumulative[:, -1]).unsqueeze(1)
+    levels = torch.searchsorted(cumulative, inside, right=True).squeeze(1)
+    return levels.clamp_(max=logits.shape[1] - 1)
+
+
+class IndependentLikelihood(nn.Module):
+    """The paper's likelihood: every column independent of the others given z; codes are tokens."""
+
+    def __init__(self, layout: Layout, embedding_dim: int, decompress_dims: Sequence[int]) -> None:
+        super().__init__()
+        self.layout = layout
+        self.decoder = Decoder(embedding_dim, decompress_dims, layout.data_dim)
+        self._segments: Segments | None = None
+
+    def segments(self, device: torch.device) -> Segments:
+        """The layout's segments on `device`, made once."""
+        if self._segments is None or self._segments.offsets.device != device:
+            self._segments = Segments(self.layout, device)
+        return self._segments
+
+    def nll(self, rows: Rows, z: Tensor, view: View | None, generator: torch.Generator | None) -> Tensor:
+        """-log p(row | z) in nats -> (rows,)."""
+        flat, sigma = self.decoder(z)
+        return reconstruction_loss(flat, sigma, rows, self.segments(z.device))
+
+    def views(self, rows: int, generator: torch.Generator) -> View | None:
+        """None: these columns look at nothing but z."""
+        return None
+
+    @torch.no_grad()
+    def draw(self, z: Tensor, noise: Noise) -> Rows:
+        """Draw every code from its softmax and every scalar from its Gaussian."""
+        flat, sigma = self.decoder(z)
+        scalars = self.layout.scalars
+        spans = zip(self.layout.token_offsets.tolist(), self.layout.tokens, strict=True)
+        codes = [
+            offset + draw_token(flat[:, scalars + offset :][:, :width], noise.uniforms[:, place, 0])
+            for place, (offset, width) in enumerate(spans)
+        ]
+        values = torch.tanh(flat[:, :scalars]) + noise.normals * sigma[:scalars]
+        return Rows(torch.stack(codes, 1), values)
+
+    def project(self) -> None:
+        """Keep sigma in its range."""
+        self.decoder.project()
+
+    def start_at_margins(self, codes: Tensor) -> None:
+        """Nothing: the paper starts from random biases."""
+
+    def calibrate(self, codes: Tensor, z: Tensor, noise: Noise) -> None:
+        """Nothing: the paper samples what it learned."""

@@ -1,0 +1,83 @@
+"""Encoder, decoder and prior under one roof: saved, moved and averaged together."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from tvae_core.causal import CausalDecoder
+from tvae_core.layout import Layout
+from tvae_core.likelihood import IndependentLikelihood
+from tvae_core.losses import LossParts, kl_divergence, tvae_loss
+from tvae_core.model import Encoder, OrdinalInputLayer, Rows, initialise, reparameterise
+from tvae_core.prior import Prior
+from tvae_core.settings import ModelSettings
+
+# A latent unit is active when its posterior mean varies by more than this (Burda et al. 2016, arXiv:1509.00519).
+ACTIVE_VARIANCE = 0.01
+
+
+class Networks(nn.Module):
+    """What a preset's settings make of a layout: one encoder, one of two decoders, a prior."""
+
+    def __init__(self, settings: ModelSettings, layout: Layout, *, components: int = 1) -> None:
+        super().__init__()
+        dim, compress, decompress = settings.embedding_dim, settings.compress_dims, settings.decompress_dims
+        assert dim and compress and decompress
+        self.loss_factor, self.free_bits = settings.loss_factor or 1.0, settings.free_bits or 0.0
+        self.looks = settings.preset == "default"
+        first = OrdinalInputLayer(layout, compress[0]) if self.looks else None
+        self.encoder = Encoder(layout.data_dim, compress, dim, first=first)
+        self.decoder: CausalDecoder | IndependentLikelihood
+        if self.looks:
+            width, units = decompress[0], decompress[-1]
+            self.decoder = CausalDecoder(layout, dim, width, units, dropout=settings.dropout or 0.0)
+        else:
+            self.decoder = IndependentLikelihood(layout, dim, decompress)
+        self.prior = Prior(dim, components)
+
+    @classmethod
+    def fresh(cls, settings: ModelSettings, layout: Layout, generator: torch.Generator) -> "Networks":
+        """New networks whose weights come from `generator` alone."""
+        networks = cls(settings, layout)
+        initialise(networks, generator)
+        return networks
+
+    @classmethod
+    def restored(cls, settings: ModelSettings, layout: Layout, weights: dict[str, Tensor]) -> "Networks":
+        """The networks that these weights were taken from. Raises RuntimeError when they don't fit."""
+        networks = cls(settings, layout, components=len(weights["prior.weights"]))
+        networks.load_state_dict(weights)
+        return networks
+
+    def trained_parameters(self) -> Iterator[nn.Parameter]:
+        """All parameters; the prior has none, it is fitted afterwards."""
+        return chain(self.encoder.parameters(), self.decoder.parameters())
+
+    def training_loss(self, rows: Rows, generator: torch.Generator) -> LossParts:
+        """The loss of a training batch, with one draw of z per row, random views and dropout."""
+        mu, std, logvar = self.encoder(rows)
+        view = self.decoder.views(len(rows), generator)
+        nll = self.decoder.nll(rows, reparameterise(mu, std, generator), view, generator)
+        kl = kl_divergence(mu, logvar).sum(1)
+        if view is not None:
+            # A row that hides z would only teach the posterior to be the prior.
+            seen = view.z_seen[:, 0]
+            kl = kl[seen] if bool(seen.any()) else kl * 0
+        return tvae_loss(nll, kl, loss_factor=self.loss_factor, free_bits=self.free_bits)
+
+    @torch.no_grad()
+    def validation_loss(self, rows: Rows, generator: torch.Generator) -> tuple[float, int]:
+        """The negative evidence lower bound per row, nothing hidden and nothing dropped, and the active units."""
+        mu, std, logvar = self.encoder(rows)
+        nll = self.decoder.nll(rows, reparameterise(mu, std, generator), None, None)
+        kl = kl_divergence(mu, logvar).sum(1).mean().clamp(min=self.free_bits)
+        active = int((mu.var(0, correction=0) > ACTIVE_VARIANCE).sum())
+        return float(self.loss_factor * nll.mean() + kl), active
+
+    @torch.no_grad()
+    def posterior_draws(self, rows: Rows, generator: torch.Generator) -> Tensor:
+        """One draw of z per row (rows, embedding_dim)."""
+        mu, std, _ = self.encoder(rows)
+        return reparameterise(mu, std, generator)
