@@ -16,7 +16,7 @@ CLOSEST_REFERENCES = 25_000
 BLOCK_PAIRS = 1_000_000
 """Pairs whose distances are held at once: 4 MB of float32."""
 
-MAX_TARGET_LEVELS = 50
+MAX_TARGET_LEVELS = 30
 """Levels of a target column: boosted trees grow one tree per level and round."""
 
 FOLDS = 3
