@@ -17,20 +17,8 @@ from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
 
 import boto3
+from botocore import exceptions as botocore_errors
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    ResponseStreamingError,
-)
-from botocore.exceptions import (
-    ConnectionError as BotoConnectionError,
-)
 
 from tasks.references import FileRef
 from tasks.services.local_store import local_errors, write_atomically
@@ -62,7 +50,14 @@ _ATTEMPTS = 4
 _PATIENCE_SECONDS = 40.0  # after it no attempt is begun
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 60.0
-_NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound)
+_NO_CREDENTIALS = (
+    botocore_errors.NoCredentialsError,
+    botocore_errors.PartialCredentialsError,
+    botocore_errors.CredentialRetrievalError,
+    botocore_errors.ProfileNotFound,
+)
+_NO_ANSWER = (botocore_errors.ConnectionError, botocore_errors.HTTPClientError)
+_BROKEN_OFF = (*_NO_ANSWER, botocore_errors.IncompleteReadError)
 T = TypeVar("T")
 Parts = list[dict[str, Any]]
 
@@ -260,9 +255,10 @@ class S3Store:
             with self._call("get_object", key)["Body"] as body:
                 try:
                     return consume(cast(BinaryIO, body))
-                except (BotoConnectionError, HTTPClientError, ResponseStreamingError) as error:
+                except _BROKEN_OFF as error:
                     broken = type(error).__name__
-            _pause(attempt)
+            if attempt < _ATTEMPTS:
+                _pause(attempt)
         raise unreachable(self._place, f"the answer broke off, {broken}")
 
     @contextlib.contextmanager
@@ -270,16 +266,19 @@ class S3Store:
         """Turn botocore's errors into the store's. Their own texts are dropped: they may hold parts of a request."""
         try:
             yield
-        except ClientError as error:
+        except botocore_errors.ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
             full = self._prefix + key if key else None
             raise store_error(self._place, full, operation, code, status) from None
         except _NO_CREDENTIALS as error:
             raise no_credentials(self._place, type(error).__name__) from None
-        except (BotoConnectionError, HTTPClientError) as error:
+        except _NO_ANSWER as error:
             raise unreachable(self._place, type(error).__name__) from None
-        except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
+        except (
+            botocore_errors.BotoCoreError,
+            ValueError,
+        ) as error:  # ValueError: an endpoint that is no address
             raise StoreError(
                 f"the request {operation} for the bucket {self._bucket!r} can't be made "
                 f"({type(error).__name__}). Check the bucket's name, {endpoint_key()} and AWS_REGION"
