@@ -91,7 +91,7 @@ def synthesize(
         workspace=plan.workspace,
     )
     verdict = decide_release(scores, config.rules, generator, plan.workspace)
-    return publish_release(
+    published = publish_release(
         config=config,
         plan=plan,
         schema=schema,
@@ -102,6 +102,16 @@ def synthesize(
         scores=scores,
         verdict=verdict,
     )
+    return {
+        "name": published.name,
+        "version": published.version,
+        "release": published.uri,
+        "manifest": published.manifest_uri,
+        "digest": published.digest,
+        "report": published.report_uri,
+        "generator": generator.uri,
+        "figures": scores.figures,
+    }
 
 
 def obtain_generator(config: RunConfig, plan: RunPlan, split: SplitRef, schema: FileRef) -> GeneratorRef:
