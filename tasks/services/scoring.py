@@ -205,7 +205,7 @@ def _copies(scores: Scores, tables: _Tables) -> None:
 def _closest(scores: Scores, tables: _Tables) -> None:
     frames = tables.frames
     result = closest_records(frames["real"], _holdout(tables), frames["synthetic"], seed=tables.seed)
-    counts = {"queries": result.queries, "references": result.references}
+    counts = {"queries": result.queries, "train_rows": result.train_rows, "holdout_rows": result.holdout_rows}
     scores.record("privacy.dcr_share", result.share)
     scores.explain("privacy.dcr_share", low=result.low, high=result.high, **counts)
     scores.record(
