@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 from tasks.publish import publish_release
 
+from configs.form import explain_arguments
 from configs.run import (
     Expectations,
     GateSection,
@@ -40,6 +41,7 @@ from tvae_core.settings import ModelSettings
     persist_result=False,
     description="Real table in; scored, gated, published synthetic release out.",
 )
+@explain_arguments(RunConfig.explanations())
 def synthesize(
     *,
     name: Name,
