@@ -216,13 +216,8 @@ class S3Store:
             parts, sent = self._upload_parts(key, upload, source, size)
             if sent != digest:
                 raise StoreError(f"the file behind {self.uri_of(key)} changed while it was sent. Run again")
-            self._call(
-                "complete_multipart_upload",
-                key,
-                UploadId=upload,
-                MultipartUpload={"Parts": parts},
-                **condition,
-            )
+            whole = {"Parts": parts}
+            self._call("complete_multipart_upload", key, UploadId=upload, MultipartUpload=whole, **condition)
         except BaseException:
             with contextlib.suppress(StoreError):  # the first failure is the one to report
                 self._call("abort_multipart_upload", key, UploadId=upload)
@@ -246,7 +241,8 @@ class S3Store:
     def _read(self, key: str, consume: Callable[[BinaryIO], T]) -> T:
         """Open the object and consume its stream; a stream that breaks off is read again from the start."""
         for attempt in range(1, _ATTEMPTS + 1):
-            with self._call("get_object", key)["Body"] as body:
+            # Not `with ... as body`: that gives the raw stream, which takes a broken-off answer for a whole one.
+            with contextlib.closing(self._call("get_object", key)["Body"]) as body:
                 try:
                     return consume(cast(BinaryIO, body))
                 except _BROKEN_OFF as error:
