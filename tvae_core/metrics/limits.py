@@ -11,7 +11,7 @@ CLOSEST_QUERIES = 4_000
 """Synthetic rows whose closest records are looked for: the share nearer to train is known to about +-.015."""
 
 CLOSEST_REFERENCES = 40_000
-"""Rows of train, and of the holdout, to compare them with: 4,000 x 80,000 pairs of 15 columns take 10 s."""
+"""Rows of train, and of the holdout, to compare them with: 4,000 x 80,000 pairs of 15 columns take seconds."""
 
 BLOCK_PAIRS = 1_000_000
 """Pairs whose distances are held at once: 4 MB of float32."""
