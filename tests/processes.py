@@ -6,8 +6,8 @@ import traceback
 from collections.abc import Callable
 
 
-def in_child(work: Callable[[], object]) -> int:
-    """Run `work` in a forked child; 0 when it returned, 1 when it raised, minus the signal that ended it."""
+def fork(work: Callable[[], object]) -> int:
+    """Run `work` in a forked child, whose number is returned; it ends with status 0, or 1 when `work` raised."""
     child = os.fork()
     if child == 0:
         try:
@@ -16,12 +16,22 @@ def in_child(work: Callable[[], object]) -> int:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
+    return child
+
+
+def exit_status(child: int) -> int:
+    """Wait for a child: its exit status, or minus the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def in_child(work: Callable[[], object]) -> int:
+    """Run `work` in a forked child and wait for its end; the same as `exit_status`."""
+    return exit_status(fork(work))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for `condition`; AssertionError when it does not come true in time."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.01)
+        time.sleep(0.001)

@@ -38,11 +38,13 @@ class DirectoryRef:
 def save_directory(store: Store, prefix: str, path: Path) -> DirectoryRef:
     """Store the directory at `path`, which holds a manifest, under `prefix`; the manifest goes last, put-if-absent.
 
-    The same bytes again are a success; files that a crash left are used or replaced. Two writers of different bytes
-    at the same time can't both succeed unnoticed: the files are read back once more after the manifest.
+    The same bytes again are a success, and repair a stored file that was altered; what a crash left is used or
+    replaced. Of several writers of different bytes at one moment at most one succeeds, and maybe none: each reads its
+    files back before the manifest and after it. Should a loser's last write arrive later still, `fetch_directory`
+    refuses the directory. Releases rule even that out by a directory per digest (`publishing.py`).
 
     Raises AlreadyExistsError when other bytes are stored there, DigestError when a file is not what the manifest at
-    `path` says, StoreError when there is no usable manifest.
+    `path` says or another writer interfered, StoreError when there is no usable manifest.
     """
     validate_key(prefix)
     try:
@@ -53,16 +55,14 @@ def save_directory(store: Store, prefix: str, path: Path) -> DirectoryRef:
     for name, entry in files.items():
         _check_local(path / name, entry)
     key = f"{prefix}/{MANIFEST}"
-    already = store.exists(key)
+    already = not _put_all(store, prefix, path, files, unless=key)
     if not already:
-        for name, entry in files.items():
-            if not holds(store, f"{prefix}/{name}", entry["sha256"], entry["size"]):
-                put_verified(store, f"{prefix}/{name}", path / name, entry["sha256"])
         try:
             store.put_bytes(key, document, if_absent=True)
         except AlreadyExistsError:  # another writer was faster, or our own write's answer was lost
             already = store.get_bytes(key) != document
-    _check_stored(store, prefix, files)
+    _check_digest(store, prefix, files)
+    _put_all(store, prefix, path, files)
     return DirectoryRef(store.uri_of(prefix), content_digest(files), already)
 
 
@@ -99,7 +99,7 @@ def put_verified(store: Store, key: str, path: Path, sha256: str) -> None:
         raise DigestError(f"{path.name} changed while it was stored: run again when nobody writes to it")
     if store.checksum(key).sha256 != sha256:
         raise DigestError(
-            f"{store.uri_of(key)} does not hold the bytes that were sent: run again, or check the store"
+            f"{store.uri_of(key)} does not hold the bytes that were sent: another run may be writing there. Run again"
         )
 
 
@@ -150,20 +150,26 @@ def _check_local(path: Path, entry: Mapping[str, Any]) -> None:
         )
 
 
-def _check_stored(store: Store, prefix: str, files: Mapping[str, Mapping[str, Any]]) -> None:
-    """Whoever's manifest stands there, it and the files must be ours."""
+def _put_all(
+    store: Store, prefix: str, path: Path, files: Mapping[str, Mapping[str, Any]], unless: str | None = None
+) -> bool:
+    """Put the files that the store does not hold; False as soon as an object lies under the key `unless`."""
+    for name, entry in files.items():
+        if unless is not None and store.exists(unless):
+            return False
+        if not holds(store, f"{prefix}/{name}", entry["sha256"], entry["size"]):
+            put_verified(store, f"{prefix}/{name}", path / name, entry["sha256"])
+    return True
+
+
+def _check_digest(store: Store, prefix: str, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Whoever wrote the manifest that stands there, it must list our bytes."""
     stored = listed_files(store.get_bytes(f"{prefix}/{MANIFEST}"), store.uri_of(prefix))
     if content_digest(stored) != content_digest(files):
         raise AlreadyExistsError(
             f"{store.uri_of(prefix)} already holds other bytes (digest {content_digest(stored)[:12]}, not "
             f"{content_digest(files)[:12]}), and a version is never overwritten: choose another version"
         )
-    for name, entry in files.items():
-        if not holds(store, f"{prefix}/{name}", entry["sha256"], entry["size"]):
-            raise DigestError(
-                f"{store.uri_of(f'{prefix}/{name}')} was altered, or written by another run at the same time: delete "
-                f"{store.uri_of(prefix)} and store it anew"
-            )
 
 
 def _fetch_checked(store: Store, key: str, path: Path, entry: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Stores for the tests of services: a directory, and every S3 server that runs here."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,3 +59,19 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, use_server) -> Store:
 def store_on_moto(moto: S3Server, use_server) -> Store:
     use_server(moto)
     return open_store(f"s3://{moto.make_bucket()}/a/prefix")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("a file system of 1 MiB can't be mounted here (it takes root)")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
