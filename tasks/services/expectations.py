@@ -265,11 +265,14 @@ def _reasons(error: Exception) -> str:
 def _quiet() -> Iterator[None]:
     """Keep Great Expectations' log lines and warnings, which may quote values, from everybody's output."""
     logger = logging.getLogger("great_expectations")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    propagate, nowhere = logger.propagate, logging.NullHandler()
+    # Some of its loggers set a level of their own, so what they say is stopped here, on its way up.
+    logger.propagate = False
+    logger.addHandler(nowhere)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logger.propagate = propagate
+        logger.removeHandler(nowhere)

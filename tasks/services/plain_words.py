@@ -18,8 +18,9 @@ def describe(expectation: Expectation) -> str:
     mostly = kwargs.get("mostly", 1)
     if isinstance(mostly, int | float) and mostly < 1:
         text += f", in at least {100 * mostly:.6g} % of the rows"
-    if kwargs.get("row_condition"):
-        text += ", where the row condition holds"
+    condition = kwargs.get("row_condition")
+    if condition:
+        text += f", where {condition}" if isinstance(condition, str) else ", where the row condition holds"
     return text
 
 

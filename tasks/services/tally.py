@@ -1,11 +1,13 @@
 """One expectation over a whole table: its counts and row numbers added up over batches."""
 
+import builtins
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from tasks.services.frames import as_operand, as_operands, usable_columns
@@ -90,8 +92,6 @@ class Tally:
         columns = self.expectation.columns
         if self.kind == "table":
             return True
-        if not columns:
-            self.error = "it names no column"
         for name in columns:
             if name not in found.names:
                 self.error = f"the table has no column {name!r}"
@@ -117,8 +117,9 @@ class Tally:
         found = result.result or {}
         failure = _exception_class(result.exception_info)
         if failure is not None:
-            self.error = f"{failure} in Great Expectations: does the expectation fit the column's type?"
-        elif "unexpected_count" in found:
+            hint = "its row condition" if self.kwargs.get("row_condition") else "the expectation"
+            self.error = f"{failure} in Great Expectations: does {hint} fit the columns and their types?"
+        elif "element_count" in found:
             self.rows += found["element_count"]
             self.missing += found.get("missing_count") or 0
             self.failed += found["unexpected_count"]
@@ -162,6 +163,13 @@ def _exception_class(info: Any) -> str | None:
         return next((name for name in map(_exception_class, info.values()) if name is not None), None)
     if not info["raised_exception"]:
         return None
-    last = (info.get("exception_traceback") or "").strip().rsplit("\n", maxsplit=1)[-1]
-    match = re.match(r"[A-Za-z_][\w.]*(?=:|$)", last)
-    return match[0].rsplit(".", maxsplit=1)[-1] if match else "an exception"
+    # The first exception is the cause, the later ones wrap it. Only names of classes that exist are taken over: a
+    # message of several lines could look like a name.
+    lines = re.findall(r"^([A-Za-z_][\w.]*)(?=:|$)", info.get("exception_traceback") or "", re.MULTILINE)
+    names = [line.rsplit(".", maxsplit=1)[-1] for line in lines]
+    return next((name for name in names if _is_exception(name)), "an exception")
+
+
+def _is_exception(name: str) -> bool:
+    found = getattr(builtins, name, None) or getattr(pd.errors, name, None)
+    return isinstance(found, type) and issubclass(found, BaseException)
