@@ -1,7 +1,10 @@
 """Explains the core's settings in a form, without the core knowing about forms."""
 
 import inspect
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ExplainedByDocstring:
@@ -39,3 +42,14 @@ def explain_fields(documented: type) -> dict[str, str]:
         if colon and all(name.isidentifier() for name in names.split(", ")):
             explanations.update(dict.fromkeys(names.split(", "), text))
     return explanations
+
+
+def explain_arguments(explanations: Mapping[str, str]) -> Callable[[F], F]:
+    """Append an ``Args:`` section to a function's docstring, from where Prefect takes the form's texts."""
+
+    def explain(function: F) -> F:
+        lines = [f"    {name}: {text}" for name, text in explanations.items()]
+        function.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Args:", *lines])
+        return function
+
+    return explain

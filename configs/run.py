@@ -223,6 +223,11 @@ class RunConfig(BaseModel):
     release: ReleaseSection = _described(12, "What the release is called.", default=ReleaseSection())
     generator_uri: GeneratorAddress = None
 
+    @classmethod
+    def explanations(cls) -> dict[str, str]:
+        """What each key means, by the name of the flow's parameter."""
+        return {name: field.description or "" for name, field in cls.model_fields.items()}
+
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The gate's rules: those given, or those that ship."""

@@ -1,0 +1,1 @@
+"""Composition: the flows, and the command line."""

@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 from tasks.publish import publish_release
 
+from configs.form import explain_arguments
 from configs.run import (
     Expectations,
     GateSection,
@@ -40,6 +41,7 @@ from tvae_core.settings import ModelSettings
     persist_result=False,
     description="Real table in; scored, gated, published synthetic release out.",
 )
+@explain_arguments(RunConfig.explanations())
 def synthesize(
     *,
     name: Name,
@@ -91,7 +93,7 @@ def synthesize(
         workspace=plan.workspace,
     )
     verdict = decide_release(scores, config.rules, generator, plan.workspace)
-    return publish_release(
+    published = publish_release(
         config=config,
         plan=plan,
         schema=schema,
@@ -102,6 +104,16 @@ def synthesize(
         scores=scores,
         verdict=verdict,
     )
+    return {
+        "name": published.name,
+        "version": published.version,
+        "release": published.uri,
+        "manifest": published.manifest_uri,
+        "digest": published.digest,
+        "report": published.report_uri,
+        "generator": generator.uri,
+        "figures": scores.figures,
+    }
 
 
 def obtain_generator(config: RunConfig, plan: RunPlan, split: SplitRef, schema: FileRef) -> GeneratorRef:

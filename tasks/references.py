@@ -105,3 +105,10 @@ class RunPlan:
     generator_version: str
     release_version: str
     suite: str | None
+
+
+@dataclass(frozen=True)
+class PublishedRelease(ReleaseRef):
+    """A release and where its report lies."""
+
+    report_uri: str

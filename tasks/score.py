@@ -52,11 +52,7 @@ def score_sample(
         files.write_text(REPORT, scores.to_markdown("Scores of the synthetic table"))
         files.write_json(SCORES, scores.to_dict())
     content = files.read_json(SCORES)
-    create_markdown_artifact(
-        files.store.get_bytes(files.key(REPORT)).decode(),
-        key="scores",
-        description="Fidelity, utility, privacy",
-    )
+    create_markdown_artifact(files.read_text(REPORT), key="scores", description="Fidelity, utility, privacy")
     for name, reason in sorted(content["reasons"].items()):
         say("score", f"not computed: {name}: {reason}")
     return ScoresRef(

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,13 +45,12 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def make_bucket(self) -> str:
-        """Create a bucket of a fresh name."""
+    def client(self) -> Any:
+        """boto3's own client, for what the store has no word for."""
         import boto3
         from botocore.config import Config
 
-        bucket = f"tvae-tests-{secrets.token_hex(6)}"
-        client = boto3.client(
+        return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
             aws_access_key_id=self.access_key,
@@ -58,6 +58,11 @@ class S3Server:
             region_name=self.environment["AWS_DEFAULT_REGION"],
             config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
         )
+
+    def make_bucket(self) -> str:
+        """Create a bucket of a fresh name."""
+        bucket = f"tvae-tests-{secrets.token_hex(6)}"
+        client = self.client()
         client.create_bucket(Bucket=bucket)
         client.close()
         return bucket

@@ -27,6 +27,7 @@ from tasks.services.store import (
     StoreFullError,
     copy_and_digest,
     validate_key,
+    validate_prefix,
 )
 
 # EFBIG is what a file-size limit (ulimit -f) gives, EDQUOT a user's quota.
@@ -85,8 +86,7 @@ class LocalStore:
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """The keys that begin with `prefix`, sorted; see `Store.list`."""
-        directory = prefix.rpartition("/")[0]
-        start = self.root / validate_key(directory) if directory else self.root
+        start = self.root / validate_prefix(prefix).rpartition("/")[0]
         keys = []
         for parent, directories, files in os.walk(start):
             directories[:] = [name for name in directories if not name.startswith(PRIVATE_PREFIX)]

@@ -17,33 +17,12 @@ from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
 
 import boto3
+from botocore import exceptions as botocore_errors
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    ResponseStreamingError,
-)
-from botocore.exceptions import (
-    ConnectionError as BotoConnectionError,
-)
 
 from tasks.references import FileRef
+from tasks.services import s3_errors
 from tasks.services.local_store import local_errors, write_atomically
-from tasks.services.s3_errors import (
-    ConflictError,
-    Place,
-    bucket_missing,
-    endpoint_key,
-    no_credentials,
-    public_address,
-    store_error,
-    unreachable,
-)
 from tasks.services.store import (
     AlreadyExistsError,
     NotFoundError,
@@ -51,6 +30,7 @@ from tasks.services.store import (
     UnavailableError,
     copy_and_digest,
     validate_key,
+    validate_prefix,
 )
 
 MULTIPART_THRESHOLD = 256 << 20  # bytes; above it an interrupted upload would cost too much to send again
@@ -62,7 +42,14 @@ _ATTEMPTS = 4
 _PATIENCE_SECONDS = 40.0  # after it no attempt is begun
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 60.0
-_NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound)
+_NO_CREDENTIALS = (
+    botocore_errors.NoCredentialsError,
+    botocore_errors.PartialCredentialsError,
+    botocore_errors.CredentialRetrievalError,
+    botocore_errors.ProfileNotFound,
+)
+_NO_ANSWER = (botocore_errors.ConnectionError, botocore_errors.HTTPClientError)
+_BROKEN_OFF = (*_NO_ANSWER, botocore_errors.IncompleteReadError)
 T = TypeVar("T")
 Parts = list[dict[str, Any]]
 
@@ -89,7 +76,7 @@ class S3Store:
         self._prefix = f"{prefix}/" if prefix else ""
         self._multipart_threshold = multipart_threshold
         self._part_size = part_size
-        self._place = Place(bucket, "its endpoint", endpoint_key())
+        self._place = s3_errors.Place(bucket, "its endpoint", s3_errors.endpoint_key())
         self._client_: Any = None
 
     def __repr__(self) -> str:
@@ -135,13 +122,12 @@ class S3Store:
             try:
                 self._call("head_bucket")
             except NotFoundError:
-                raise bucket_missing(self._place) from None
+                raise s3_errors.bucket_missing(self._place) from None
             raise absent from None
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """The keys that begin with `prefix`, sorted; see `Store.list`."""
-        if prefix.strip("/"):
-            validate_key(prefix.rstrip("/"))
+        validate_prefix(prefix)
         keys: list[str] = []
         token: dict[str, str] = {}
         while True:
@@ -168,10 +154,14 @@ class S3Store:
         if self._client_ is None:
             with self._clear_errors("settings"):
                 self._client_ = _make_client()
-            self._place = Place(self._bucket, public_address(self._client_.meta.endpoint_url), endpoint_key())
+            self._place = s3_errors.Place(
+                self._bucket,
+                s3_errors.public_address(self._client_.meta.endpoint_url),
+                s3_errors.endpoint_key(),
+            )
         return self._client_
 
-    def _call(self, operation: str, key: str | None = None, **arguments: Any) -> dict[str, Any]:
+    def _call(self, operation: str, key: str | None = None, **arguments: Any) -> Any:
         """One request by the name of boto3's method; sent again while the endpoint is unavailable."""
         if key is not None:
             arguments["Key"] = self._prefix + validate_key(key)
@@ -187,10 +177,9 @@ class S3Store:
                 arguments["Body"].seek(0)
         return self._call_once(operation, key, arguments)
 
-    def _call_once(self, operation: str, key: str | None, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _call_once(self, operation: str, key: str | None, arguments: dict[str, Any]) -> Any:
         with self._clear_errors(operation, key):
-            answer = getattr(self._client, operation)(Bucket=self._bucket, **arguments)
-        return cast(dict[str, Any], answer)
+            return getattr(self._client, operation)(Bucket=self._bucket, **arguments)
 
     def _put(self, key: str, open_source: Callable[[], BinaryIO], if_absent: bool) -> FileRef:
         """Send a source whole; a conflict with a concurrent writer (409) is tried again from the start."""
@@ -204,7 +193,7 @@ class S3Store:
                 with open_source() as source:
                     send(key, source, digest, size, condition)
                 break
-            except ConflictError:
+            except s3_errors.ConflictError:
                 if attempt == _ATTEMPTS:
                     raise
                 _pause(attempt)
@@ -227,13 +216,8 @@ class S3Store:
             parts, sent = self._upload_parts(key, upload, source, size)
             if sent != digest:
                 raise StoreError(f"the file behind {self.uri_of(key)} changed while it was sent. Run again")
-            self._call(
-                "complete_multipart_upload",
-                key,
-                UploadId=upload,
-                MultipartUpload={"Parts": parts},
-                **condition,
-            )
+            whole = {"Parts": parts}
+            self._call("complete_multipart_upload", key, UploadId=upload, MultipartUpload=whole, **condition)
         except BaseException:
             with contextlib.suppress(StoreError):  # the first failure is the one to report
                 self._call("abort_multipart_upload", key, UploadId=upload)
@@ -257,32 +241,37 @@ class S3Store:
     def _read(self, key: str, consume: Callable[[BinaryIO], T]) -> T:
         """Open the object and consume its stream; a stream that breaks off is read again from the start."""
         for attempt in range(1, _ATTEMPTS + 1):
-            with self._call("get_object", key)["Body"] as body:
+            # Not `with ... as body`: that gives the raw stream, which takes a broken-off answer for a whole one.
+            with contextlib.closing(self._call("get_object", key)["Body"]) as body:
                 try:
                     return consume(cast(BinaryIO, body))
-                except (BotoConnectionError, HTTPClientError, ResponseStreamingError) as error:
+                except _BROKEN_OFF as error:
                     broken = type(error).__name__
-            _pause(attempt)
-        raise unreachable(self._place, f"the answer broke off, {broken}")
+            if attempt < _ATTEMPTS:
+                _pause(attempt)
+        raise s3_errors.unreachable(self._place, f"the answer broke off, {broken}")
 
     @contextlib.contextmanager
     def _clear_errors(self, operation: str, key: str | None = None) -> Iterator[None]:
         """Turn botocore's errors into the store's. Their own texts are dropped: they may hold parts of a request."""
         try:
             yield
-        except ClientError as error:
+        except botocore_errors.ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
             full = self._prefix + key if key else None
-            raise store_error(self._place, full, operation, code, status) from None
+            raise s3_errors.store_error(self._place, full, operation, code, status) from None
         except _NO_CREDENTIALS as error:
-            raise no_credentials(self._place, type(error).__name__) from None
-        except (BotoConnectionError, HTTPClientError) as error:
-            raise unreachable(self._place, type(error).__name__) from None
-        except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
+            raise s3_errors.no_credentials(self._place, type(error).__name__) from None
+        except _NO_ANSWER as error:
+            raise s3_errors.unreachable(self._place, type(error).__name__) from None
+        except (
+            botocore_errors.BotoCoreError,
+            ValueError,
+        ) as error:  # ValueError: an endpoint that is no address
             raise StoreError(
                 f"the request {operation} for the bucket {self._bucket!r} can't be made "
-                f"({type(error).__name__}). Check the bucket's name, {endpoint_key()} and AWS_REGION"
+                f"({type(error).__name__}). Check the bucket's name, {s3_errors.endpoint_key()} and AWS_REGION"
             ) from None
 
 

@@ -165,6 +165,13 @@ def validate_key(key: str) -> str:
     raise StoreError(f"key {key[:200]!r} can't be used: {reason}")
 
 
+def validate_prefix(prefix: str) -> str:
+    """Return `prefix` when keys can begin with it; StoreError otherwise."""
+    if prefix:
+        validate_key(prefix.removesuffix("/"))
+    return prefix
+
+
 def copy_and_digest(source: BinaryIO, target: BinaryIO | None = None) -> tuple[str, int]:
     """Stream `source` to its end, into `target` where given; return the sha256 (hex) and the size."""
     digest, size = hashlib.sha256(), 0

@@ -32,6 +32,10 @@ class RunFiles:
         """Read what `write_json` wrote."""
         return json.loads(self.store.get_bytes(self.key(name)))
 
+    def read_text(self, name: str) -> str:
+        """Read what `write_text` wrote."""
+        return self.store.get_bytes(self.key(name)).decode()
+
     def write_text(self, name: str, text: str) -> FileRef:
         """Write text as UTF-8."""
         return self.store.put_bytes(self.key(name), text.encode())

@@ -21,8 +21,8 @@ from tvae_core.errors import DataError, SchemaError
 from tvae_core.schema import ColumnKind, ColumnSchema, TableSchema
 from tvae_core.sources import TableSource
 
-MISSING = "\x00missing"
-"""The level that stands for a missing category; the leading NUL keeps it apart from real text."""
+MISSING = "\ue000missing"
+"""The level that stands for a missing category; a private-use character keeps it apart from real text."""
 
 _MISSING_HASH = np.uint64(0x9E3779B97F4A7C15)
 _COMBINE = np.uint64(0x100000001B3)

@@ -33,17 +33,19 @@ class Copies:
 
 @dataclass(frozen=True)
 class ClosestRecords:
-    """Distance to closest record (DCR), to train against an equally large holdout.
+    """Distance to closest record (DCR), to train against the holdout.
 
     Attributes:
-        share: of the synthetic rows nearer to a training row than to a holdout row, ties counted half; .5 is
-            ideal.
-        low: lower end of the share's 95 % Wilson interval.
+        share: of the synthetic rows whose closest real row is a training row, balanced for the tables' lengths
+            (see `closest_records`); .5 is ideal, 1 is a copy of train.
+        low: lower end of the share's 95 % Wilson interval, which covers the draw of the synthetic rows (that of
+            train and holdout adds about a sixth to its width).
         high: upper end.
-        median_train: median distance to the closest training row.
+        median_train: median distance to the closest of as many training rows as there are holdout rows.
         median_holdout: median distance to the closest holdout row.
         queries: synthetic rows looked at.
-        references: rows of train, and of the holdout, that they were compared with.
+        train_rows: training rows that they were compared with.
+        holdout_rows: holdout rows that they were compared with.
     """
 
     share: float
@@ -52,7 +54,8 @@ class ClosestRecords:
     median_train: float
     median_holdout: float
     queries: int
-    references: int
+    train_rows: int
+    holdout_rows: int
 
     @property
     def median_ratio(self) -> float:
@@ -60,6 +63,20 @@ class ClosestRecords:
         if self.median_holdout == 0:
             return 1.0 if self.median_train == 0 else math.nan
         return self.median_train / self.median_holdout
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """For every query row: the distance to its closest reference row, float32 (n,), and how many are as close."""
+
+    distance: np.ndarray
+    ties: np.ndarray
+
+    def merged(self, other: "Nearest") -> "Nearest":
+        """The closest of both references."""
+        distance = np.minimum(self.distance, other.distance)
+        ties = self.ties * (self.distance == distance) + other.ties * (other.distance == distance)
+        return Nearest(distance, ties)
 
 
 def exact_copies(rows: np.ndarray, train: np.ndarray) -> Copies:
@@ -94,13 +111,19 @@ def closest_records(
     The distance adds, over columns, the absolute difference of numbers divided by their range in train and
     holdout together, and 1 for each level that differs. A number that is missing on one side only counts 1.
 
+    A row made without looking at train has a training row as its closest with probability
+    p = train rows / (train + holdout rows), because the two are drawn alike. The share s that is observed is
+    balanced to s (1 - p) / (s (1 - p) + (1 - s) p), which is .5 at s = p and s itself for tables of equal length.
+    (Cutting train to the holdout's length instead would not see what was remembered of the rows cut off.) Where
+    rows of both tables are equally close, the row counts by train's part of them. Medians of distances have no
+    such balance, so they do compare equally many rows.
+
     Args:
         train: tidy frame (see `tidy`) of training rows.
-        holdout: tidy frame of real rows that the generator has not seen; both are cut to the shorter one's
-            length, because the closest of more rows is closer.
+        holdout: tidy frame of real rows that the generator has not seen.
         synthetic: tidy frame of synthetic rows.
         queries: most synthetic rows to look at.
-        references: most rows of train and of holdout to compare them with.
+        references: most rows of train, and of the holdout, to compare them with.
         seed: decides which rows are drawn.
 
     Raises:
@@ -111,40 +134,70 @@ def closest_records(
             f"expected rows and columns in every table, however there are {len(train)} training, "
             f"{len(holdout)} holdout and {len(synthetic)} synthetic rows of {train.shape[1]} columns"
         )
-    k = min(len(train), len(holdout), references)
+    most = {"train": (train, references), "holdout": (holdout, references), "synthetic": (synthetic, queries)}
     drawn = [
         frame.sample(min(n, len(frame)), random_state=np.random.default_rng([seed, i]))
-        for i, (frame, n) in enumerate([(train, k), (holdout, k), (synthetic, queries)])
+        for i, (frame, n) in enumerate(most.values())
     ]
-    levels, numbers = _comparable(drawn)
-    to_train = nearest_distance((levels[2], numbers[2]), (levels[0], numbers[0]))
-    to_holdout = nearest_distance((levels[2], numbers[2]), (levels[1], numbers[1]))
-    nearer = float((to_train < to_holdout).sum() + 0.5 * (to_train == to_holdout).sum())
-    n = len(to_train)
-    medians = float(np.median(to_train)), float(np.median(to_holdout))
-    return ClosestRecords(nearer / n, *wilson_interval(nearer, n), *medians, queries=n, references=k)
+    train_rows, holdout_rows, n = map(len, drawn)
+    equal = min(train_rows, holdout_rows)
+    in_train, in_holdout, query = _comparable(drawn)
+    equal_train, to_train = _nearest_twice(query, in_train, equal)
+    equal_holdout, to_holdout = _nearest_twice(query, in_holdout, equal)
+    part = _part_of_first(to_train, to_holdout)
+    expected = train_rows / (train_rows + holdout_rows)
+    share, low, high = (
+        _balanced(s, expected) for s in (float(part.mean()), *wilson_interval(float(part.sum()), n))
+    )
+    medians = float(np.median(equal_train.distance)), float(np.median(equal_holdout.distance))
+    return ClosestRecords(share, low, high, *medians, n, train_rows, holdout_rows)
 
 
-def nearest_distance(
-    query: tuple[np.ndarray, np.ndarray], reference: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
-    """Distance of every query row to its closest reference row; memory stays within `BLOCK_PAIRS` pairs.
+def _balanced(share: float, expected: float) -> float:
+    """Divide the odds of a share by the expected odds: .5 where the share is as expected.
+
+    >>> _balanced(0.8, 0.8), _balanced(1.0, 0.8), round(_balanced(0.9, 0.8), 4)
+    (0.5, 1.0, 0.6923)
+    """
+    first, second = share * (1 - expected), (1 - share) * expected
+    return first / (first + second)
+
+
+def _part_of_first(first: Nearest, second: Nearest) -> np.ndarray:
+    """Of the reference rows that are closest to each query, the part that lies in the first table."""
+    ours = np.where(first.distance <= second.distance, first.ties, 0)
+    theirs = np.where(second.distance <= first.distance, second.ties, 0)
+    return ours / (ours + theirs)
+
+
+def _nearest_twice(
+    query: tuple[np.ndarray, np.ndarray], reference: tuple[np.ndarray, np.ndarray], first: int
+) -> tuple[Nearest, Nearest]:
+    """The closest among the first rows of a reference (drawn at random already), and among all of them."""
+    levels, numbers = reference
+    head = nearest_rows(query, (levels[:first], numbers[:first]))
+    if first == len(levels):
+        return head, head
+    return head, head.merged(nearest_rows(query, (levels[first:], numbers[first:])))
+
+
+def nearest_rows(query: tuple[np.ndarray, np.ndarray], reference: tuple[np.ndarray, np.ndarray]) -> Nearest:
+    """Find how close the closest reference row of every query row is; memory stays within `BLOCK_PAIRS` pairs.
 
     Args:
         query: levels as integer codes, shape (n, c), and scaled numbers with NaN for missing, shape (n, d).
         reference: the same of the other table, shapes (m, c) and (m, d).
-
-    Returns:
-        float32, shape (n,).
     """
     block = max(1, BLOCK_PAIRS // len(reference[0]))
     # One contiguous row per column: the inner loop walks it.
     levels, numbers = (np.ascontiguousarray(part.T) for part in reference)
-    out = np.empty(len(query[0]), np.float32)
-    for start in range(0, len(out), block):
+    distance, ties = np.empty(len(query[0]), np.float32), np.empty(len(query[0]), np.int64)
+    for start in range(0, len(distance), block):
         here = slice(start, start + block)
-        out[here] = _distances(query[0][here], query[1][here], levels, numbers).min(axis=1)
-    return out
+        pairs = _distances(query[0][here], query[1][here], levels, numbers)
+        distance[here] = pairs.min(axis=1)
+        ties[here] = (pairs == distance[here, None]).sum(axis=1)
+    return Nearest(distance, ties)
 
 
 def _distances(
@@ -164,7 +217,7 @@ def _distances(
     return total
 
 
-def _comparable(frames: list[pd.DataFrame]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _comparable(frames: list[pd.DataFrame]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Codes (int32) and numbers (float32, scaled by their range in the first two frames) of each frame."""
     names, numbers = categorical_columns(frames[0]), numeric_columns(frames[0])
     codes = [frame[names].to_numpy().astype(np.int32) for frame in ordinal([f[names] for f in frames])]
@@ -172,4 +225,4 @@ def _comparable(frames: list[pd.DataFrame]) -> tuple[list[np.ndarray], list[np.n
     low, span = real.min(), (real.max() - real.min())
     span = span.where(span > 0, 1.0)  # a constant column: differences count in its own units
     scaled = [((frame[numbers] - low.fillna(0.0)) / span).to_numpy(np.float32) for frame in frames]
-    return codes, scaled
+    return list(zip(codes, scaled, strict=True))

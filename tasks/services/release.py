@@ -1,0 +1,71 @@
+"""What goes into a release, and its readable report."""
+
+import importlib.metadata
+from typing import Any
+
+import tvae_core
+from configs import RunConfig
+from tasks.references import FileRef, GeneratorRef, ScoresRef, SplitRef, TableRef
+from tasks.services.markdown import escaped, table
+
+_PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn", "sdmetrics", "great-expectations")
+
+
+def release_files(
+    synthetic: TableRef, scores: ScoresRef, verdict: FileRef, validation: FileRef, schema: FileRef
+) -> dict[str, FileRef]:
+    """The release's files by their path in it; the report is written last and added by the caller."""
+    data = {f"data/part-{number:05}.parquet": part for number, part in enumerate(synthetic.parts)}
+    return {
+        **data,
+        "scores.json": scores.json,
+        "verdict.json": verdict,
+        "validation.json": validation,
+        "schema.yaml": schema,
+    }
+
+
+def lineage(config: RunConfig, split: SplitRef, generator: GeneratorRef, synthetic: TableRef) -> dict[str, Any]:
+    """Where a release comes from: digests and settings, no address of the real table and no time.
+
+    Equal inputs give equal lineage, on any store.
+    """
+    return {
+        "synthetic": {"rows": synthetic.rows, "digest": synthetic.digest},
+        "input": {"rows": split.table.rows, "digest": split.table.digest},
+        "split": {
+            "train_rows": split.train_rows,
+            "holdout_rows": split.holdout_rows,
+            "holdout_fraction": split.holdout_fraction,
+            "entity": split.entity,
+        },
+        "generator": {"name": generator.name, "version": generator.version, "digest": generator.digest},
+        "seed": config.seed,
+        "model": config.model.resolved().to_dict(),
+        "code": tvae_core.__version__,
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def release_report(name: str, version: str, facts: dict[str, Any], pages: list[str]) -> str:
+    """One Markdown page: what this is, where it comes from, then the verdict, the scores and the validation."""
+    split, generator = facts["split"], facts["generator"]
+    unit = f"by {escaped(split['entity'])}" if split["entity"] else "by row"
+    rows = [
+        ["synthetic rows", f"{facts['synthetic']['rows']:,}"],
+        ["real rows trained on", f"{split['train_rows']:,}"],
+        ["real rows held out", f"{split['holdout_rows']:,} ({unit})"],
+        ["input's digest", facts["input"]["digest"][:16]],
+        ["generator", f"{escaped(generator['name'])} {escaped(generator['version'])}, digest {generator['digest'][:16]}"],
+        ["preset", facts["model"]["preset"]],
+        ["seed", str(facts["seed"])],
+        ["tvae-pipeline", facts["code"]],
+    ]
+    head = f"# Synthetic release {escaped(name)} {escaped(version)}\n\nEvery row is synthetic: drawn from a model."
+    body = [head, table(["", ""], rows), *(_nested(page) for page in pages)]
+    return "\n\n".join(part.strip() for part in body) + "\n"
+
+
+def _nested(page: str) -> str:
+    """The page with its headings one level further down."""
+    return "\n".join(f"#{line}" if line.startswith("#") else line for line in page.splitlines())

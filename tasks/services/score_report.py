@@ -1,0 +1,144 @@
+"""The readable form of the scores: figures beside their ideal and their control, then what lies behind them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.services.markdown import escaped, number, table
+
+WORST_COLUMNS = 60
+"""Columns that are listed in the report; the JSON file has them all."""
+WORST_PAIRS = 10
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What a figure says, its ideal, and the figure (or text) that serves as its control."""
+
+    text: str
+    ideal: str
+    control: str = ""
+
+
+_MEANINGS = {
+    "fidelity.shape": _Meaning("columns, each on its own", "1"),
+    "fidelity.trend": _Meaning("pairs of columns", "1"),
+    "fidelity.quality": _Meaning("mean of shape and trend", "1"),
+    "fidelity.diagnostic": _Meaning("valid values, same columns and types", "1"),
+    "fidelity.c2st": _Meaning("trees tell real from synthetic (AUC)", "0.5", "fidelity.c2st_holdout"),
+    "fidelity.c2st_holdout": _Meaning("trees tell train from holdout (AUC)", "0.5"),
+    "fidelity.lr": _Meaning("a linear model can't tell them apart", "1"),
+    "privacy.exact_copies": _Meaning(
+        "synthetic rows that equal a training row", "the control", "privacy.exact_copies_holdout"
+    ),
+    "privacy.exact_copies_holdout": _Meaning("holdout rows that equal a training row", ""),
+    "privacy.exact_copies_excess": _Meaning("copies beyond the holdout's own", "0 or less"),
+    "privacy.dcr_share": _Meaning("synthetic rows nearer to train than to holdout", "0.5"),
+    "privacy.dcr_median_ratio": _Meaning("median distance to train / to holdout", "1"),
+}
+_UTILITY = {
+    "tstr": _Meaning("trained on synthetic, tested on real", "the control", "trtr"),
+    "trtr": _Meaning("trained on real, tested on real", ""),
+    "ratio": _Meaning("the first / the second", "1"),
+}
+_MEASURES = {"auc": "AUC", "accuracy": "accuracy", "r2": "R²"}
+
+
+def scores_markdown(
+    figures: Mapping[str, float], reasons: Mapping[str, str], details: Mapping[str, Any], title: str
+) -> str:
+    """Render scores: headline table, columns (worst first), worst pairs, what could not be computed."""
+    parts = [f"# {escaped(title)}", _headline(figures, details), _not_computed(reasons)]
+    parts += [_columns(details), _pairs(details), _about(details)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _headline(figures: Mapping[str, float], details: Mapping[str, Any]) -> str:
+    if not figures:
+        return "No figure could be computed."
+    rows = [_headline_row(name, value, figures, details) for name, value in figures.items()]
+    return table(["figure", "value", "±", "ideal", "control", "meaning"], rows)
+
+
+def _headline_row(
+    name: str, value: float, figures: Mapping[str, float], details: Mapping[str, Any]
+) -> list[str]:
+    about = details.get("figures", {}).get(name, {})
+    meaning, control = _MEANINGS.get(name), None
+    if meaning is not None:
+        control = figures.get(meaning.control)
+    elif name.startswith("utility."):
+        stem, _, kind = name.rpartition(".")
+        meaning = _UTILITY.get(kind)
+        control = figures.get(f"{stem}.{meaning.control}") if meaning is not None else None
+    text = meaning.text if meaning is not None else ""
+    if "measure" in about:
+        text += f" ({_MEASURES.get(about['measure'], about['measure'])})"
+    ideal = meaning.ideal if meaning is not None else ""
+    return [escaped(name), number(value, 4), _spread(about), ideal, number(control, 4), text]
+
+
+def _spread(about: Mapping[str, Any]) -> str:
+    """Half the width of the 95 % interval, from a standard error or from an interval's ends."""
+    if "standard_error" in about:
+        return number(1.96 * about["standard_error"], 4)
+    if "low" in about and "high" in about:
+        return number((about["high"] - about["low"]) / 2, 4)
+    return ""
+
+
+def _not_computed(reasons: Mapping[str, str]) -> str:
+    if not reasons:
+        return ""
+    rows = [[escaped(name), escaped(reason)] for name, reason in reasons.items()]
+    return "## Not computed\n\n" + table(["figure", "why"], rows)
+
+
+def _columns(details: Mapping[str, Any]) -> str:
+    columns = details.get("columns", {})
+    if not columns:
+        return ""
+    ordered = sorted(
+        columns.items(), key=lambda item: (_score(item[1].get("shape")), _score(item[1].get("validity")))
+    )
+    rows = [
+        [escaped(name), number(body.get("shape")), number(body.get("validity")), body.get("measure", "")]
+        for name, body in ordered[:WORST_COLUMNS]
+    ]
+    more = len(ordered) - len(rows)
+    note = f"\n\nand {more} more, all scoring higher" if more > 0 else ""
+    return "## Columns, worst first\n\n" + table(["column", "shape", "validity", "measured by"], rows) + note
+
+
+def _score(score: float | None) -> float:
+    """Sort what could not be scored last."""
+    return 2.0 if score is None else score
+
+
+def _pairs(details: Mapping[str, Any]) -> str:
+    pairs = details.get("worst_pairs", [])[:WORST_PAIRS]
+    if not pairs:
+        return ""
+    counts = details.get("figures", {}).get("fidelity.trend", {})
+    rows = [[*map(escaped, pair["columns"]), number(pair["trend"]), pair["measure"]] for pair in pairs]
+    scored = (
+        f"{counts['scored']} of {counts['pairs']} pairs are associated strongly enough to count.\n\n"
+        if counts
+        else ""
+    )
+    return (
+        "## Pairs of columns, worst first\n\n"
+        + scored
+        + table(["column", "and", "trend", "measured by"], rows)
+    )
+
+
+def _about(details: Mapping[str, Any]) -> str:
+    rows, used = details.get("rows", {}), details.get("rows_used", {})
+    if not rows:
+        return ""
+    counted = ", ".join(f"{name} {rows[name]:,} ({used.get(name, 0):,} looked at)" for name in rows)
+    return (
+        f"Rows: {counted}. Seed {details.get('seed')}. "
+        f"sdmetrics {details.get('sdmetrics')}: never compare with another version's scores."
+    )

@@ -1,0 +1,213 @@
+"""The line from a table to a release, on a real Prefect server and real stores."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from configs import load_config
+from tasks.refusals import GateRefusedError, ValidationRefusedError
+from tasks.services.publishing import load_release, verify_release
+from tasks.services.store import open_store
+from tests.conftest import people
+from tests.servers import S3Server
+from tvae_core.errors import DigestError
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
+
+
+def run(config: Path, *overrides: str) -> dict[str, Any]:
+    from flows.synthesize import synthesize
+
+    summary: dict[str, Any] = synthesize(**load_config(config, overrides).parameters())
+    return summary
+
+
+def snapshot(folder: Path) -> dict[str, int]:
+    """Every file below `folder` and when it was written."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def artifacts() -> list[str]:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return [str(artifact.data) for artifact in client.read_artifacts(limit=200)]
+
+
+def test_a_table_becomes_a_release_with_its_schema_its_scores_and_its_report(config_file: Path, tmp_path: Path) -> None:
+    summary = run(config_file)
+    store = open_store(tmp_path / "store")
+    manifest = load_release(store, "people", summary["version"])
+    assert verify_release(store, "people", summary["version"]) == []
+    paths = {entry["path"] for entry in manifest["files"]}
+    assert paths == {
+        "data/part-00000.parquet", "data/part-00001.parquet", "report.md",
+        "schema.yaml", "scores.json", "validation.json", "verdict.json",
+    }  # fmt: skip
+    folder = tmp_path / "store" / "releases" / "people" / summary["version"] / manifest["directory"]
+    parts = [pq.read_table(folder / "data" / f"part-0000{i}.parquet") for i in (0, 1)]
+    assert [part.num_rows for part in parts] == [200, 100]
+    assert parts[0].schema.equals(people().schema)
+    assert "fidelity" in (folder / "report.md").read_text()
+    assert manifest["lineage"]["split"]["entity"] == "person"
+
+
+def test_a_run_shows_its_validation_scores_and_release_in_the_ui_and_no_value_of_the_table(config_file: Path) -> None:
+    run(config_file)
+    shown = artifacts()
+    for heading in ("Validation", "Scores of the synthetic table", "Synthetic release people"):
+        assert any(heading in text for text in shown), heading
+    values = [str(value) for value in people().column("person").to_pylist()]
+    assert not any(value in text for text in shown for value in values)
+
+
+def test_the_same_run_again_makes_nothing_anew(config_file: Path, tmp_path: Path) -> None:
+    first = run(config_file)
+    before = snapshot(tmp_path / "store" / "generators") | snapshot(tmp_path / "store" / "releases")
+    assert run(config_file) == first
+    assert snapshot(tmp_path / "store" / "generators") | snapshot(tmp_path / "store" / "releases") == before
+
+
+def test_the_same_seed_gives_the_same_release_in_another_store(config_file: Path, tmp_path: Path) -> None:
+    first = run(config_file)
+    second = run(config_file, f"store={tmp_path / 'other'}")
+    assert first["release"] != second["release"]
+    assert first["digest"] == second["digest"]
+
+
+def test_another_seed_gives_another_release(config_file: Path) -> None:
+    assert run(config_file)["digest"] != run(config_file, "seed=8")["digest"]
+
+
+def test_the_whole_line_runs_from_s3_to_s3(
+    config_file: Path, people_file: Path, moto: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in moto.environment.items():
+        monkeypatch.setenv(key, value)
+    bucket = moto.make_bucket()
+    open_store(f"s3://{bucket}").put_file("in/people.parquet", people_file)
+    remote = run(config_file, f"input=s3://{bucket}/in/people.parquet", f"store=s3://{bucket}/out")
+    assert verify_release(open_store(f"s3://{bucket}/out"), "people", remote["version"]) == []
+    assert remote["digest"] == run(config_file)["digest"]
+
+
+def test_a_missed_threshold_ends_the_run_failed_with_the_figure_and_publishes_nothing(
+    config_file: Path, tmp_path: Path
+) -> None:
+    from flows.synthesize import synthesize
+
+    parameters = load_config(config_file, ["gate.rules.0.at_least=0.9999"]).parameters()
+    state = synthesize(**parameters, return_state=True)
+    assert state.is_failed()
+    assert "fidelity.shape" in state.message
+    assert "is below 0.9999" in state.message
+    assert not (tmp_path / "store" / "releases").exists()
+
+
+def test_a_threshold_that_is_lowered_afterwards_decides_anew_without_training_anew(
+    config_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(GateRefusedError):
+        run(config_file, "gate.rules.0.at_least=0.9999")
+    generators = snapshot(tmp_path / "store" / "generators")
+    samples = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("part-*.parquet")}
+    assert run(config_file)["release"]
+    assert snapshot(tmp_path / "store" / "generators") == generators
+    runs = (tmp_path / "store" / "runs").rglob("part-*.parquet")
+    assert {path.name: path.stat().st_mtime_ns for path in runs} == samples
+
+
+def test_a_figure_that_could_not_be_computed_does_not_pass(config_file: Path) -> None:
+    rules = "gate.rules=[{metric: utility.nobody.ratio, at_least: 0}]"
+    with pytest.raises(GateRefusedError, match=r"utility\.nobody\.ratio"):
+        run(config_file, rules)
+
+
+def test_a_table_that_breaks_its_schema_stops_the_run_before_anything_is_trained(
+    config_file: Path, people_file: Path, tmp_path: Path
+) -> None:
+    table = people()
+    ages = table.column("age").to_pylist()
+    ages[3] = ages[17] = 999
+    pq.write_table(table.set_column(1, "age", pa.array(ages)), people_file)
+    with pytest.raises(ValidationRefusedError) as caught:
+        run(config_file)
+    said = str(caught.value)
+    assert "age" in said
+    assert "2 row(s)" in said
+    assert "3, 17" in said
+    assert "999" not in said
+    assert not (tmp_path / "store" / "generators").exists()
+
+
+def test_an_existing_generator_is_sampled_without_training(config_file: Path, tmp_path: Path) -> None:
+    first = run(config_file)
+    store = tmp_path / "elsewhere"
+    second = run(config_file, f"store={store}", f"generator_uri={first['generator']}")
+    assert second["generator"] == first["generator"]
+    assert not (store / "generators").exists()
+
+
+def test_a_generator_whose_weights_were_altered_is_refused(config_file: Path, tmp_path: Path) -> None:
+    first = run(config_file)
+    weights = next((tmp_path / "store" / "generators").rglob("weights.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(DigestError, match="weights"):
+        run(config_file, f"store={tmp_path / 'other'}", f"generator_uri={first['generator']}")
+    assert not (tmp_path / "other" / "releases").exists()
+
+
+def test_an_existing_version_is_never_overwritten_by_another_run(config_file: Path, tmp_path: Path) -> None:
+    from tasks.services.store import AlreadyExistsError
+
+    first = run(config_file, "release.version=v1")
+    manifest = tmp_path / "store" / "releases" / "people" / "v1" / "manifest.json"
+    before = manifest.read_bytes()
+    with pytest.raises(AlreadyExistsError, match="v1"):
+        run(config_file, "release.version=v1", "seed=9")
+    assert manifest.read_bytes() == before
+    assert json.loads(before)["digest"] == first["digest"]
+
+
+def test_a_schema_that_is_not_given_is_proposed_and_kept_with_the_run(config_file: Path, tmp_path: Path) -> None:
+    summary = run(config_file, "schema=null")
+    manifest = load_release(open_store(tmp_path / "store"), "people", summary["version"])
+    folder = tmp_path / "store" / "releases" / "people" / summary["version"] / manifest["directory"]
+    proposed = yaml.safe_load((folder / "schema.yaml").read_text())
+    assert list(proposed["columns"]) == people().column_names
+
+
+def test_the_form_of_the_deployment_explains_every_parameter() -> None:
+    from prefect.utilities.callables import parameter_schema
+
+    from flows.synthesize import synthesize
+
+    schema = parameter_schema(synthesize).model_dump()
+    bare = [
+        name
+        for name, field in schema["properties"].items()
+        if not field.get("description") and "$ref" not in field and "allOf" not in field
+    ]
+    assert bare == []
+    positions = [field["position"] for field in schema["properties"].values()]
+    assert positions == sorted(positions)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seed": -1}, {"name": "../x"}, {"split": {"holdout_fraction": 2}}, {"model": {"epohs": 3}}, {"store": "ftp://x"}],
+)
+def test_a_wrong_parameter_is_refused_before_the_run_starts(config_file: Path, wrong: dict[str, Any]) -> None:
+    from prefect.exceptions import ParameterTypeError
+
+    from flows.synthesize import synthesize
+
+    with pytest.raises(ParameterTypeError, match=next(iter(wrong))):
+        synthesize(**{**load_config(config_file).parameters(), **wrong})

@@ -1,0 +1,37 @@
+"""Child processes for tests: limits and kills that must not hit the test's own process."""
+
+import os
+import time
+import traceback
+from collections.abc import Callable
+
+
+def fork(work: Callable[[], object]) -> int:
+    """Run `work` in a forked child, whose number is returned; it ends with status 0, or 1 when `work` raised."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return child
+
+
+def exit_status(child: int) -> int:
+    """Wait for a child: its exit status, or minus the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Run `work` in a forked child and wait for its end; the same as `exit_status`."""
+    return exit_status(fork(work))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for `condition`; AssertionError when it does not come true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        time.sleep(0.001)
