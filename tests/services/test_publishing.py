@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.references import FileRef, PartRef, ReleaseRef
+from tasks.services.local_store import LocalStore
 from tasks.services.publishing import list_versions, load_release, publish_release, verify_release
 from tasks.services.store import AlreadyExistsError, NotFoundError, Store, StoreError, open_store
 from tests.processes import exit_status, fork, wait_until
@@ -82,6 +83,23 @@ def test_a_part_that_was_altered_since_it_was_referred_to_is_not_published(store
     store.put_bytes("runs/part", b"ROWS")
     with pytest.raises(DigestError, match="altered"):
         publish_release(store, "adult", "1", {"data/part": put}, {})
+    with pytest.raises(NotFoundError):
+        load_release(store, "adult", "1")
+
+
+class Corrupting(LocalStore):
+    """A disk that loses a bit without a word."""
+
+    def put_file(self, key: str, path: Path, *, if_absent: bool = False) -> FileRef:
+        put = super().put_file(key, path, if_absent=if_absent)
+        self.put_bytes(key, path.read_bytes()[:-1] + b"?")
+        return put
+
+
+def test_bytes_that_the_store_does_not_give_back_are_not_published(tmp_path: Path) -> None:
+    store = Corrupting(tmp_path / "store")
+    with pytest.raises(DigestError, match="does not hold the bytes"):
+        publish_release(store, "adult", "1", write_files(tmp_path), {})
     with pytest.raises(NotFoundError):
         load_release(store, "adult", "1")
 

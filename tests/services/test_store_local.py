@@ -17,7 +17,7 @@ from tasks.services.store import (
     StoreFullError,
     open_store,
 )
-from tests.processes import in_child, wait_until
+from tests.processes import exit_status, fork, in_child, wait_until
 
 
 def test_a_full_disk_leaves_nothing_behind_and_the_write_succeeds_once_there_is_room(
@@ -60,16 +60,13 @@ def test_a_writer_killed_halfway_leaves_no_object_and_blocks_nobody(tmp_path: Pa
     store = open_store(tmp_path / "store")
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    child = os.fork()
-    if child == 0:
-        store.put_file("part", pipe, if_absent=True)
-        os._exit(0)
+    child = fork(lambda: store.put_file("part", pipe, if_absent=True))
     with pipe.open("wb") as writer:
         writer.write(b"half of it")
         writer.flush()
         wait_until(lambda: any((tmp_path / "store").glob(".tvae-tmp-*")))
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        assert exit_status(child) == -signal.SIGKILL
     assert not store.exists("part")
     assert list(store.list()) == []
     store.put_bytes("part", b"whole", if_absent=True)
