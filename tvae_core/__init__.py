@@ -6,6 +6,7 @@ TVAE(seed=1).fit("people.parquet").sample(1000)
 from tvae_core.codecs import ColumnCodec
 from tvae_core.errors import (
     ArtifactError,
+    ConditionError,
     DataError,
     DigestError,
     FormatError,
@@ -29,6 +30,7 @@ __all__ = [
     "ColumnCodec",
     "ColumnKind",
     "ColumnSchema",
+    "ConditionError",
     "DataError",
     "Decoder",
     "DigestError",

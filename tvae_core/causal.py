@@ -7,12 +7,15 @@ arXiv:1310.1757). Cells given from outside are seen by every column: conditional
 sampling with some cells known, exact for any set of them.
 """
 
-import numpy as np
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tvae_core.embedding import FEATURES, CodeTable, RankMaps, rank_features
+from tvae_core.column_linear import ColumnLinear
+from tvae_core.embedding import CodeTable, RankMaps
+from tvae_core.fine import FinePlaces
 from tvae_core.layout import Layout
 from tvae_core.likelihood import Noise, View, draw_token
 from tvae_core.losses import Segments, segment_cross_entropy
@@ -24,6 +27,8 @@ GIVEN_SHARE, PREFIX_SHARE = 0.5, 0.1
 # Up to this many columns a triangular product sums prefixes faster than a cumulative sum, and costs little.
 MOST_COLUMNS_FOR_PRODUCT = 64
 CALIBRATION_ROUNDS = 4
+# Added to every token's share before its log is taken: a token of no rows starts unlikely, not impossible.
+SMALLEST_SHARE = 1e-5
 
 
 class CausalDecoder(nn.Module):
@@ -32,6 +37,9 @@ class CausalDecoder(nn.Module):
     width: size H of the running state; units: size U of each column's own layers; a column's head has two layers,
     the second seeing the first ones of the columns before it.
     """
+
+    code_offsets: Tensor
+    margins: Tensor
 
     def __init__(self, layout: Layout, embedding_dim: int, width: int, units: int, *, dropout: float) -> None:
         super().__init__()
@@ -42,11 +50,11 @@ class CausalDecoder(nn.Module):
         self.from_z = nn.Linear(embedding_dim, width)
         self.without_z = nn.Parameter(torch.empty(width))
         self.position = nn.Parameter(torch.empty(columns, 1, width))
-        self.first = _Heads(columns, width, units)
+        self.first = ColumnLinear(columns, width, units)
         self.mix = nn.Parameter(torch.empty(columns, units, width))
-        self.second = _Heads(columns, width, units)
+        self.second = ColumnLinear(columns, width, units)
         self.inner, self.outer = (
-            _Heads(columns, units, units),
+            ColumnLinear(columns, units, units),
             nn.Parameter(torch.empty(columns, units, units)),
         )
         self.out, self.out_maps = (
@@ -57,6 +65,8 @@ class CausalDecoder(nn.Module):
         self.fine = FinePlaces(layout, units)
         offsets = torch.from_numpy(layout.code_offsets)
         self.register_buffer("code_offsets", offsets, persistent=False)
+        # Each code's share of its column's training rows.
+        self.register_buffer("margins", torch.zeros(sum(layout.codes)))
         self._segments: Segments | None = None
         self._pool: MaskPool | None = None
 
@@ -87,13 +97,25 @@ class CausalDecoder(nn.Module):
         """
         columns, device = len(self.layout.columns), generator.device
         kind = torch.rand(rows, 2, generator=generator, device=device)
-        given, cut = kind[:, :1] < GIVEN_SHARE, kind[:, 1:] < PREFIX_SHARE
-        count = torch.randint(1, max(2, columns), (rows, 1), generator=generator, device=device)
-        order = torch.rand(rows, columns, generator=generator, device=device).argsort(1)
-        known = (order < count) & given & (columns > 1)
+        known = self._random_sets(rows, generator) & (kind[:, :1] < GIVEN_SHARE)
+        cut = kind[:, 1:] < PREFIX_SHARE
         place = torch.randint(0, columns, (rows, 1), generator=generator, device=device)
         prefix = ~cut | (torch.arange(columns, device=device) < place)
         return View(known, ~known.any(1, keepdim=True), prefix.float())
+
+    def given_view(self, rows: int, generator: torch.Generator) -> View | None:
+        """Every row given a random set of its cells, z hidden; None for a single column, which has no others."""
+        if len(self.layout.columns) == 1:
+            return None
+        known = self._random_sets(rows, generator)
+        return View(known, ~known.any(1, keepdim=True), torch.ones(known.shape, device=known.device))
+
+    def _random_sets(self, rows: int, generator: torch.Generator) -> Tensor:
+        """At least one cell and not all of them (rows, columns); small sets are likelier, being what people ask for."""
+        columns, device = len(self.layout.columns), generator.device
+        share = torch.rand(rows, 1, generator=generator, device=device)
+        count = (1 + ((columns - 1) * share**2).floor()).clamp(max=columns - 1)
+        return torch.rand(rows, columns, generator=generator, device=device).argsort(1) < count
 
     def nll(self, rows: Rows, z: Tensor, view: View | None, generator: torch.Generator | None) -> Tensor:
         """-log p(row | z) in nats of the cells that are not known -> (rows,); a generator turns dropout on."""
@@ -150,28 +172,69 @@ class CausalDecoder(nn.Module):
         given: Rows | None = None,
         view: View | None = None,
         margins: list[Tensor] | None = None,
+        steps: int | None = None,
+        barred: Mapping[int, int] | None = None,
     ) -> Rows:
         """Draw the cells column by column; running sums make each column cost one small head.
 
-        Cells that `view` calls known are taken from `given`. With `margins`, each column's token shares, the biases
-        are tilted on the way so that the shares of what is drawn become those.
+        Cells that `view` calls known are taken from `given`. With `steps` the columns are drawn in that many runs, each
+        blind to its own cells: one step is the classic TVAE, as many as columns (the default) the full chain. `barred`
+        names, by column, a token that is not drawn. With `margins`, each column's token shares, the biases are tilted
+        on the way so that the shares of what is drawn become those.
         """
         tables = Tables(self)
         base = self._base(given.codes, z, view) if given is not None else self._base(noise.uniforms, z, None)
         state, mixed = base.clone(), torch.zeros_like(base)
         codes = torch.empty(len(z), len(self.layout.columns), dtype=torch.int64, device=z.device)
+        unseen = torch.zeros_like(base)
+        ends = run_ends(len(tables.out), steps)
         for j, weights in enumerate(tables.out):
             h = self._head_of(j, state + self.position[j], mixed)
             logits = torch.addmm(tables.bias[j], h, weights.T)
             if margins is not None:
                 logits = tilt(logits, tables.bias[j], margins[j])
+            if barred and j in barred:
+                logits[:, barred[j]] = -torch.inf
             token = draw_token(logits, noise.uniforms[:, j, 0])
             code = self.fine.draw(j, h, token, noise.uniforms[:, j, 1], tables.fine)
             if given is not None and view is not None:
                 code = torch.where(view.known[:, j], given.codes[:, j], code)
             codes[:, j] = code
-            state += F.embedding(code, tables.before)
+            unseen += F.embedding(code, tables.before)
+            if j in ends:
+                state += unseen
+                unseen.zero_()
         return Rows(codes, noise.normals)
+
+    @torch.no_grad()
+    def draw_restricted(
+        self, column: int, codes: Tensor, known: Tensor, shares: Tensor, uniforms: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Draw one column from its conditional given the known cells, restricted to what is allowed of each code.
+
+        codes, known (rows, columns); shares (codes of the column,) in [0, 1]; uniforms (rows, 2) -> codes (rows,) and
+        the probability (rows,) of what is allowed. With nothing known the conditional is the column's margin.
+        """
+        inside = self._code_probabilities(column, codes, known)
+        allowed = inside * shares  # (rows, codes of the column)
+        drawn = draw_share(allowed, uniforms[:, 0])
+        return drawn + self.code_offsets[column], allowed.sum(1) / inside.sum(1)
+
+    def _code_probabilities(self, column: int, codes: Tensor, known: Tensor) -> Tensor:
+        """p(code | known cells) of one column's codes (rows, codes of the column)."""
+        rows, offset = len(codes), int(self.code_offsets[column])
+        size = self.layout.codes[column]
+        if not bool(known.any()):
+            return self.margins[offset : offset + size].expand(rows, size)
+        z = torch.zeros(rows, self.from_z.in_features, device=codes.device)
+        base = self._base(codes, z, View(known, ~known.any(1, keepdim=True), known.float()))
+        mixed = torch.zeros_like(base)
+        for j in range(column):
+            mixed.addmm_(F.silu(self.first.one(j, normalised(base + self.position[j]))), self.mix[j])
+        h = self._head_of(column, base + self.position[column], mixed)
+        weights = self.out_maps.add_to(self.out).split(self.layout.tokens)[column]
+        logits = torch.addmm(self.bias.split(self.layout.tokens)[column], h, weights.T)
+        return self.fine.spread(column, h, torch.softmax(logits, dim=1))
 
     def _head_of(self, j: int, state: Tensor, mixed: Tensor) -> Tensor:
         """One column's features (rows, units); adds its first layer to `mixed` for the columns after it."""
@@ -181,20 +244,18 @@ class CausalDecoder(nn.Module):
         return h + F.silu(self.inner.one(j, h)) @ self.outer[j]
 
     @torch.no_grad()
-    def start_at_margins(self, codes: Tensor) -> None:
-        """Start every bias at the log of its token's share of the training rows."""
-        counts = torch.bincount(self.before.token_of_code[codes].flatten(), minlength=len(self.bias)) + 0.5
-        for bias, part in zip(
-            self.bias.split(self.layout.tokens), counts.split(self.layout.tokens), strict=True
-        ):
-            bias.copy_((part / part.sum()).log())
+    def start_at_margins(self, shares: Tensor) -> None:
+        """Remember every code's share of the training rows (codes,), and start the biases at the log of the tokens'."""
+        self.margins.copy_(shares)
+        self.bias.copy_((self._token_shares() + SMALLEST_SHARE).log())
 
     @torch.no_grad()
-    def calibrate(self, codes: Tensor, z: Tensor, noise: Noise) -> None:
-        """Tilt the output biases so that columns drawn from z (n, D) of the prior have the margins of `codes`."""
-        tokens = self.before.token_of_code[codes].flatten()
-        shares = torch.bincount(tokens, minlength=len(self.bias)).float() / len(codes)
-        self.draw(z, noise, margins=list(shares.split(self.layout.tokens)))
+    def calibrate(self, z: Tensor, noise: Noise) -> None:
+        """Tilt the output biases so that columns drawn from z (n, D) of the prior have the table's margins."""
+        self.draw(z, noise, margins=list(self._token_shares().split(self.layout.tokens)))
+
+    def _token_shares(self) -> Tensor:
+        return torch.zeros_like(self.bias).index_add(0, self.before.token_of_code, self.margins)
 
     def project(self) -> None:
         """Nothing to keep in range."""
@@ -211,105 +272,22 @@ class Tables:
         self.fine = decoder.fine.token()
 
 
-class _Heads(nn.Module):
-    """One linear layer per column: (columns, rows, size in) -> (columns, rows, size out)."""
+def run_ends(columns: int, steps: int | None) -> set[int]:
+    """The last column of each of `steps` runs of about equal length (every column where steps is None).
 
-    def __init__(self, columns: int, size_in: int, size_out: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(columns, size_in, size_out))
-        self.bias = nn.Parameter(torch.empty(columns, 1, size_out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """All columns at once."""
-        return torch.baddbmm(self.bias, x, self.weight)
-
-    def one(self, column: int, x: Tensor) -> Tensor:
-        """One column: (rows, size in) -> (rows, size out)."""
-        return torch.addmm(self.bias[column], x, self.weight[column])
-
-    def reset_parameters(self, generator: torch.Generator | None) -> None:
-        """Normal weights of unit gain, zero biases."""
-        nn.init.normal_(self.weight, 0.0, self.weight.shape[1] ** -0.5, generator=generator)
-        nn.init.zeros_(self.bias)
+    >>> sorted(run_ends(5, 2)), sorted(run_ends(3, None))
+    ([1, 4], [0, 1, 2])
+    """
+    steps = columns if steps is None else max(1, min(columns, steps))
+    return {columns * (k + 1) // steps - 1 for k in range(steps)}
 
 
-class FinePlaces(nn.Module):
-    """The place inside a token of several codes, given the column's features and the token."""
-
-    def __init__(self, layout: Layout, units: int) -> None:
-        super().__init__()
-        self.columns = [j for j, c in enumerate(layout.columns) if c.fine_places > 1]
-        self.place = {j: i for i, j in enumerate(self.columns)}
-        count, places = len(self.columns), max((c.fine_places for c in layout.columns), default=1)
-        self.token = CodeTable(layout, units)
-        self.hidden = _Heads(count, units, units)
-        self.out = nn.Parameter(torch.empty(count, units, places))
-        self.maps = nn.Parameter(torch.empty(count, FEATURES, units))
-        self.bias = nn.Parameter(torch.empty(count, 1, places))
-        middles = (torch.arange(places) + 0.5) / places
-        self.register_buffer("features", rank_features(middles.numpy()), persistent=False)
-        self._register_codes(layout)
-
-    def _register_codes(self, layout: Layout) -> None:
-        fine = np.concatenate([c.fine_of_code for c in layout.columns])
-        tokens = np.concatenate(
-            [c.token_of_code + o for c, o in zip(layout.columns, layout.token_offsets, strict=True)]
-        )
-        first = np.unique(tokens, return_index=True)[1]
-        counts = np.bincount(tokens)
-        for name, value in (("fine_of_code", fine), ("first_code", first), ("codes_of_token", counts)):
-            self.register_buffer(name, torch.from_numpy(value.astype(np.int64)), persistent=False)
-        self.register_buffer("token_offsets", torch.from_numpy(layout.token_offsets), persistent=False)
-
-    fine_of_code: Tensor
-    first_code: Tensor
-    codes_of_token: Tensor
-    token_offsets: Tensor
-    features: Tensor
-
-    def reset_parameters(self, generator: torch.Generator | None) -> None:
-        """Start from even places: zero output weights."""
-        self.token.initialise(0.3, generator)
-        for zero in (self.out, self.maps, self.bias):
-            nn.init.zeros_(zero)
-
-    def _logits(self, h: Tensor, token: Tensor, which: slice, table: Tensor) -> Tensor:
-        """Features (columns, rows, units) and tokens (columns, rows) -> (columns, rows, places).
-
-        The token is embedded by its first code, never by the code itself: that would give the place away.
-        """
-        h = (
-            h
-            + self.hidden.bias[which]
-            + torch.bmm(F.silu(h + F.embedding(self.first_code[token], table)), self.hidden.weight[which])
-        )
-        weights = self.out[which] + (self.features @ self.maps[which]).transpose(1, 2)
-        logits = torch.bmm(F.silu(h), weights) + self.bias[which]
-        absent = torch.arange(logits.shape[2], device=h.device) >= self.codes_of_token[token][:, :, None]
-        return logits.masked_fill(absent, -1e9)
-
-    def add_nll(self, loss: Tensor, h: Tensor, codes: Tensor, tokens: Tensor) -> Tensor:
-        """Add the fine places' cross-entropy to loss (rows, columns)."""
-        if not self.columns:
-            return loss
-        token = tokens[:, self.columns].T
-        logits = self._logits(h[self.columns], token, slice(None), self.token())
-        target = self.fine_of_code[codes[:, self.columns].T]
-        nll = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)
-        return loss.index_add(1, torch.tensor(self.columns, device=loss.device), nll.T)
-
-    def draw(self, column: int, h: Tensor, token: Tensor, uniforms: Tensor, table: Tensor) -> Tensor:
-        """Codes (rows,), numbered through all columns, for one column's drawn tokens (rows,)."""
-        token = token + self.token_offsets[column]
-        code = self.first_code[token]
-        if column not in self.place:
-            return code
-        rows = (self.codes_of_token[token] > 1).nonzero()[:, 0]
-        if len(rows):
-            i = self.place[column]
-            logits = self._logits(h[rows][None], token[rows][None], slice(i, i + 1), table)[0]
-            code[rows] += draw_token(logits, uniforms[rows])
-        return code
+def draw_share(shares: Tensor, draws: Tensor) -> Tensor:
+    """Invert the cumulative sum of shares (rows, codes), not normalised, at draws (rows,) -> codes (rows,)."""
+    steps = shares.double().cumsum(1)
+    places = (draws * steps[:, -1]).unsqueeze(1)
+    chosen = torch.searchsorted(steps, places, right=True).squeeze(1)
+    return chosen.clamp_(max=shares.shape[1] - 1)
 
 
 def normalised(state: Tensor) -> Tensor:

@@ -5,6 +5,7 @@
     ├── SchemaError        a schema contradicts itself, or a table does not have the declared schema
     ├── DataError          a table can't be learned from: no rows, infinities, an unsupported type, ...
     │   └── UnreadableError    the bytes are not Parquet, or are cut short
+    ├── ConditionError     a condition that no row could meet, or on a column that can't be conditioned on
     ├── NotFittedError     `sample` or `save` before `fit`
     └── ArtifactError      a stored generator can't be loaded
         ├── DigestError    a file's bytes are not those that were saved
@@ -33,6 +34,10 @@ class DataError(TVAEError, ValueError):
 
 class UnreadableError(DataError):
     """The bytes are not Parquet, or are cut short."""
+
+
+class ConditionError(TVAEError, ValueError):
+    """A condition that no row could meet, or on a column that can't be conditioned on."""
 
 
 class NotFittedError(TVAEError, RuntimeError):

@@ -77,6 +77,10 @@ class IndependentLikelihood(nn.Module):
         """None: these columns look at nothing but z."""
         return None
 
+    def given_view(self, rows: int, generator: torch.Generator) -> View | None:
+        """None: these columns look at nothing but z."""
+        return None
+
     @torch.no_grad()
     def draw(self, z: Tensor, noise: Noise) -> Rows:
         """Draw every code from its softmax and every scalar from its Gaussian."""
@@ -94,8 +98,8 @@ class IndependentLikelihood(nn.Module):
         """Keep sigma in its range."""
         self.decoder.project()
 
-    def start_at_margins(self, codes: Tensor) -> None:
+    def start_at_margins(self, shares: Tensor) -> None:
         """Nothing: the paper starts from random biases."""
 
-    def calibrate(self, codes: Tensor, z: Tensor, noise: Noise) -> None:
+    def calibrate(self, z: Tensor, noise: Noise) -> None:
         """Nothing: the paper samples what it learned."""

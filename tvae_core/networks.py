@@ -69,12 +69,23 @@ class Networks(nn.Module):
 
     @torch.no_grad()
     def validation_loss(self, rows: Rows, generator: torch.Generator) -> tuple[float, int]:
-        """The negative evidence lower bound per row, nothing hidden and nothing dropped, and the active units."""
+        """What training is judged by, per row and without dropout, and the number of active latent units.
+
+        The negative evidence lower bound; where columns look at each other, its mean with the loss of cells given a
+        random set of others, so that training goes on until both kinds of sampling are learned.
+        """
         mu, std, logvar = self.encoder(rows)
-        nll = self.decoder.nll(rows, reparameterise(mu, std, generator), None, None)
+        z = reparameterise(mu, std, generator)
+        nll = self.decoder.nll(rows, z, None, None)
         kl = kl_divergence(mu, logvar).sum(1).mean().clamp(min=self.free_bits)
         active = int((mu.var(0, correction=0) > ACTIVE_VARIANCE).sum())
-        return float(self.loss_factor * nll.mean() + kl), active
+        loss = self.loss_factor * nll.mean() + kl
+        view = self.decoder.given_view(len(rows), generator)
+        if view is not None:
+            unknown = (~view.known).sum(1)
+            given = self.decoder.nll(rows, z, view, None) * view.known.shape[1] / unknown
+            loss = (loss + given.mean()) / 2
+        return float(loss), active
 
     @torch.no_grad()
     def posterior_draws(self, rows: Rows, generator: torch.Generator) -> Tensor:

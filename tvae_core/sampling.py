@@ -6,10 +6,13 @@ which batches they are handed out, or which process draws which block.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 import torch
 
+from tvae_core.causal import CausalDecoder
+from tvae_core.given import Given
 from tvae_core.layout import Layout
 from tvae_core.likelihood import Noise
 from tvae_core.networks import Networks
@@ -27,26 +30,53 @@ def block_rows(layout: Layout) -> int:
     return max(SMALLEST_BLOCK, min(LARGEST_BLOCK, 2 ** max(0, fit.bit_length() - 1)))
 
 
+@dataclass(frozen=True)
+class Request:
+    """What to draw: how many rows, from which seed, what is known of them, in how many steps a row is decoded.
+
+    present: draw no missing values.
+    """
+
+    rows: int
+    seed: int
+    given: Given | None = None
+    decoding_steps: int | None = None
+    present: bool = False
+
+
 def sample_blocks(
-    networks: Networks, codec: TableCodec, rows: int, *, seed: int, device: torch.device
+    networks: Networks, codec: TableCodec, request: Request, device: torch.device
 ) -> Iterator[pa.RecordBatch]:
-    """Draw `rows` rows block by block; the last block is drawn whole and cut."""
+    """Draw rows block by block; the last block is drawn whole and cut."""
     size = block_rows(codec.layout)
-    for block, first in enumerate(range(0, rows, size)):
-        encoded = draw_block(networks, codec.layout, size, torch_generator(seed, "sample", block), device)
-        places = numpy_generator(seed, "place in code", block).random((size, len(codec.codecs)))
-        yield codec.decode(encoded, places, first).slice(0, min(size, rows - first))
+    for block, first in enumerate(range(0, request.rows, size)):
+        encoded = draw_block(networks, codec, request, block, device)
+        places = numpy_generator(request.seed, "place in code", block).random((size, len(codec.codecs)))
+        if request.given is not None:
+            places = request.given.narrow(encoded.codes, places)
+        batch = codec.decode(encoded, places, first).slice(0, min(size, request.rows - first))
+        yield batch if request.given is None else request.given.finish(batch, first)
 
 
 @torch.no_grad()
 def draw_block(
-    networks: Networks, layout: Layout, size: int, generator: torch.Generator, device: torch.device
+    networks: Networks, codec: TableCodec, request: Request, block: int, device: torch.device
 ) -> EncodedTable:
-    """Draw z from the prior and rows from the decoder; `generator` lives on the CPU."""
+    """Draw z from the prior and rows from the decoder, all random numbers from the block's own CPU generator."""
+    layout = codec.layout
+    size, generator = block_rows(layout), torch_generator(request.seed, "sample", block)
     uniforms = torch.rand(size, generator=generator).to(device)
     normals = torch.randn(size, networks.prior.means.shape[1], generator=generator).to(device)
-    noise = Noise.draw(size, layout, generator, device)
-    rows = networks.decoder.draw(networks.prior.draw(uniforms, normals), noise)
+    z, noise = networks.prior.draw(uniforms, normals), Noise.draw(size, layout, generator, device)
+    decoder = networks.decoder
+    if not isinstance(decoder, CausalDecoder):
+        rows = decoder.draw(z, noise)
+    else:
+        known, view = (None, None)
+        if request.given is not None:
+            known, view = request.given.block(decoder, block * size, size, noise.uniforms)
+        barred = codec.missing_tokens() if request.present else {}
+        rows = decoder.draw(z, noise, known, view, steps=request.decoding_steps, barred=barred)
     codes = rows.codes.cpu().numpy() - layout.code_offsets
     return EncodedTable(codes.astype(layout.code_dtype), rows.scalars.float().cpu().numpy())
 

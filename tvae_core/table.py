@@ -105,6 +105,11 @@ class TableCodec:
             modelled, scalar = modelled + bool(layout.codes), scalar + layout.scalars
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
+    def missing_tokens(self) -> dict[int, int]:
+        """For each modelled column that has values and may miss them, the token that stands for missing."""
+        tokens = {j: c.layout.tokens - 1 for j, c in enumerate(self.modelled) if getattr(c, "missing", False)}
+        return {j: token for j, token in tokens.items() if token > 0}
+
     def to_dict(self) -> dict[str, Any]:
         """The codecs as plain JSON values."""
         nullable = {f.name: f.nullable for f in self.schema}

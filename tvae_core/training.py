@@ -26,8 +26,13 @@ Weights = dict[str, Tensor]
 AVERAGE_DECAY = 0.995
 WARM_UP_STEPS = 100
 LARGEST_GRADIENT = 5.0
+# Embeddings decay at this share of the other weights' rate.
+EMBEDDING_DECAY = 0.2
+# Training steps for a table of up to this many rows; more rows earn more, but far from proportionally.
+STEPS, ROWS_OF_STEPS = 1_200, 20_000
 EVALUATION_ROWS = 4_096
 CALIBRATION_ROWS = 20_000
+COUNTED_ROWS = 1_000_000
 
 
 class Batches:
@@ -36,6 +41,7 @@ class Batches:
     def __init__(self, table: EncodedTable, layout: Layout, device: torch.device) -> None:
         self.codes = torch.from_numpy(table.codes).to(device)
         self.scalars = torch.from_numpy(table.scalars).to(device)
+        self.code_count = sum(layout.codes)
         self.offsets = torch.from_numpy(layout.code_offsets).to(device)
 
     def __len__(self) -> int:
@@ -50,6 +56,14 @@ class Batches:
         order = torch.randperm(len(self), generator=generator, device=self.codes.device)
         for start in range(0, len(self), batch_size):
             yield self.rows(order[start : start + batch_size])
+
+    def code_shares(self) -> Tensor:
+        """Each code's share of the rows (codes of all columns,)."""
+        counts = torch.zeros(self.code_count, dtype=torch.int64, device=self.codes.device)
+        for start in range(0, len(self), COUNTED_ROWS):
+            codes = self.rows(slice(start, start + COUNTED_ROWS)).codes
+            counts += torch.bincount(codes.flatten(), minlength=self.code_count)
+        return counts.float() / len(self)
 
     def some(self, count: int, generator: torch.Generator) -> Rows:
         """At most `count` rows, drawn at random without repeating one."""
@@ -131,18 +145,19 @@ class Trainer:
 
 
 def make_optimiser(networks: Networks, settings: ModelSettings) -> torch.optim.Optimizer:
-    """Adam as published for the reference preset; elsewhere AdamW that leaves embeddings and biases undecayed."""
+    """Adam as published for the reference preset; elsewhere AdamW with less decay of embeddings, none of biases."""
     rate, decay = settings.learning_rate or 1e-3, settings.l2scale or 0.0
     if not networks.looks:
         return torch.optim.Adam(networks.trained_parameters(), lr=rate, weight_decay=decay, fused=True)
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    groups: dict[float, list[nn.Parameter]] = {decay: [], EMBEDDING_DECAY * decay: [], 0.0: []}
     for name, parameter in networks.named_parameters():
-        embedding = name.endswith((".free", "decoder.out"))
-        groups[parameter.dim() > 1 and not embedding].append(parameter)
-    decayed = [
-        {"params": groups[True], "weight_decay": decay},
-        {"params": groups[False], "weight_decay": 0.0},
-    ]
+        if parameter.dim() <= 1:
+            groups[0.0].append(parameter)
+        elif name.endswith((".free", "decoder.out")):
+            groups[EMBEDDING_DECAY * decay].append(parameter)
+        else:
+            groups[decay].append(parameter)
+    decayed = [{"params": part, "weight_decay": share} for share, part in groups.items()]
     return torch.optim.AdamW(decayed, lr=rate, betas=(0.9, 0.99), fused=True)
 
 
@@ -158,9 +173,11 @@ def evaluate(networks: Networks, weights: Weights, rows: Rows, seed: int) -> tup
 
 def size_to_table(settings: ModelSettings, rows: int) -> ModelSettings:
     """Fill in batch size, epochs and patience where they are left open, from the number of training rows."""
-    batch_size = settings.batch_size or max(32, min(512, 2 ** round(math.log2(max(1, rows) / 40))))
+    batch_size = settings.batch_size or max(
+        16, min(4_096, 2 ** round(math.log2(1.75 * math.sqrt(max(1, rows)))))
+    )
     steps = max(1, math.ceil(rows / batch_size))
-    wanted = max(400, min(6_000, 6 * math.sqrt(rows)))
+    wanted = STEPS * max(1.0, rows / ROWS_OF_STEPS) ** 0.35
     epochs = settings.epochs or max(1, math.ceil(wanted / steps))
     patience = 1 + math.ceil(epochs / 5) if settings.patience is None else settings.patience
     return replace(settings, batch_size=batch_size, epochs=epochs, patience=patience)
@@ -182,7 +199,7 @@ def train(
     """
     assert settings.epochs
     generator = torch_generator(seed, "train", device=train_rows.codes.device)
-    networks.decoder.start_at_margins(train_rows.rows(slice(None)).codes)
+    networks.decoder.start_at_margins(train_rows.code_shares())
     averaged = validation_rows is not None
     trainer = Trainer.at_start(networks, len(train_rows), settings, generator, averaged=averaged)
     held_back = validation_rows.some(EVALUATION_ROWS, generator) if validation_rows is not None else None
@@ -223,5 +240,4 @@ def fit_prior(networks: Networks, train_rows: Batches, *, seed: int) -> None:
     uniforms = torch.rand(CALIBRATION_ROWS, generator=generator, device=device)
     normals = torch.randn(CALIBRATION_ROWS, z.shape[1], generator=generator, device=device)
     noise = Noise.draw(CALIBRATION_ROWS, networks.decoder.layout, torch_generator(seed, "calibrate"), device)
-    everything = train_rows.rows(slice(None)).codes
-    networks.decoder.calibrate(everything, networks.prior.draw(uniforms, normals), noise)
+    networks.decoder.calibrate(networks.prior.draw(uniforms, normals), noise)

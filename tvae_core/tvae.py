@@ -2,7 +2,7 @@
 
 import copy
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,13 +13,15 @@ import torch
 
 from tvae_core.artifact import read_generator, write_generator
 from tvae_core.codecs.categorical import plain_values
-from tvae_core.errors import ArtifactError, DataError, NotFittedError, SettingsError
+from tvae_core.conditions import read_balance, read_conditions
+from tvae_core.errors import ArtifactError, ConditionError, DataError, NotFittedError, SettingsError
+from tvae_core.given import Given, GivenConditions, GivenFrame
 from tvae_core.networks import Networks
-from tvae_core.randomness import numpy_generator, torch_generator
-from tvae_core.sampling import rebatch, sample_blocks
+from tvae_core.randomness import numpy_generator, seed_sequence, torch_generator
+from tvae_core.sampling import Request, rebatch, sample_blocks
 from tvae_core.schema import TableSchema, infer_schema
 from tvae_core.settings import ModelSettings, Preset
-from tvae_core.sources import TableSource, as_source
+from tvae_core.sources import TableSource, as_source, table_from_frame
 from tvae_core.table import EncodedTable, TableCodec
 from tvae_core.training import Batches, OnEpoch, fit_prior, size_to_table, train
 
@@ -95,30 +97,105 @@ class TVAE:
         )
         fit_prior(self.networks_, train_rows, seed=self.seed)
 
-    def sample(self, n: int, *, seed: int | None = None) -> pd.DataFrame:
-        """Draw n rows as a DataFrame; see `sample_batches` for what they depend on."""
-        return self.sample_table(n, seed=seed).to_pandas()
+    def sample(self, n: int | None = None, **options: Any) -> pd.DataFrame:
+        """Draw n rows as a DataFrame; see `sample_batches` for the options and what the rows depend on.
 
-    def sample_table(self, n: int, *, seed: int | None = None) -> pa.Table:
-        """Draw n rows as an Arrow table of the training table's schema."""
+        >>> table = pd.DataFrame({"x": [1, 2, 3, 4] * 50, "y": ["a", "b", "a", "b"] * 50})
+        >>> model = TVAE(epochs=2, seed=7).fit(table)
+        >>> set(model.sample(20, given={"y": "b"}).y)
+        {'b'}
+        """
+        return self.sample_table(n, **options).to_pandas()
+
+    def sample_table(self, n: int | None = None, **options: Any) -> pa.Table:
+        """Draw n rows as an Arrow table of the training table's schema; options as in `sample_batches`."""
         self._check_fitted()
-        return pa.Table.from_batches(list(self.sample_batches(n, seed=seed)), self.codec_.schema)
+        return pa.Table.from_batches(list(self.sample_batches(n, **options)), self.codec_.schema)
 
     def sample_batches(
-        self, n: int, *, seed: int | None = None, batch_size: int = 65_536
+        self,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        given: Any = None,
+        balance: str | Mapping[str, Mapping[Any, float] | None] | None = None,
+        decoding_steps: int | None = None,
+        present: bool = False,
+        batch_size: int = 65_536,
     ) -> Iterator[pa.RecordBatch]:
         """Draw n rows and hand them out in batches, never holding more than about one in memory.
 
-        Row i depends on the generator, `seed` (the model's own when None) and i alone: the first 10 of 1,000 rows
-        are the 10 rows of a smaller sample, whatever the batch size.
+        given: conditions that every row meets, `{"sex": "Female", "age": (30, 40), "race": ["Black", "Other"]}`: a
+            value, a closed range (None leaves an end open), a list of values, or None for missing. Or a DataFrame or
+            Arrow table of known cells, missing where unknown: one row of output for each of its rows, and no `n`.
+        balance: a categorical column whose levels come in even shares, or `{column: {level: share}}`.
+        present: draw no missing values, except in columns that hold nothing else.
+        decoding_steps: in how many runs the columns of a row are drawn; 1 is the classic TVAE, None the full chain.
+
+        Row i depends on the generator, `seed` (the model's own when None), what is given, and i alone: the first 10 of
+        1,000 rows are the 10 rows of a smaller sample, whatever the batch size. Raises ConditionError, SettingsError.
         """
         self._check_fitted()
-        for name, value, least in (("n", n, 0), ("batch_size", batch_size, 1)):
+        if present or any(option is not None for option in (given, balance, decoding_steps)):
+            self._check_looks(decoding_steps)
+        known = None if given is None and balance is None else self._given(given, balance)
+        rows = known.rows if isinstance(known, GivenFrame) and n is None else n
+        for name, value, least in (("n", rows, 0), ("batch_size", batch_size, 1)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise SettingsError(f"{name} must be an integer of at least {least}, but it is {value!r}")
-        seed = self.seed if seed is None else seed
-        blocks = sample_blocks(self.networks_, self.codec_, n, seed=seed, device=self.device)
-        return rebatch(blocks, batch_size, self.codec_.schema)
+        if isinstance(known, GivenFrame) and rows != known.rows:
+            raise SettingsError(
+                f"n is {rows} but {known.rows} rows are given: leave n out, a frame says how many"
+            )
+        request = Request(rows or 0, self.seed if seed is None else seed, known, decoding_steps, present)
+        return rebatch(
+            sample_blocks(self.networks_, self.codec_, request, self.device), batch_size, self.codec_.schema
+        )
+
+    def _check_looks(self, decoding_steps: int | None) -> None:
+        if not self.networks_.looks:
+            raise ConditionError(
+                "the reference preset's columns don't look at each other: given, balance, present and decoding_steps "
+                "need the default preset"
+            )
+        if decoding_steps is not None and (type(decoding_steps) is not int or decoding_steps < 1):
+            raise SettingsError(
+                f"decoding_steps must be an integer of at least 1, but it is {decoding_steps!r}"
+            )
+
+    def _given(self, given: Any, balance: Any) -> Given | None:
+        if given is not None and not isinstance(given, Mapping):
+            if balance is not None:
+                raise ConditionError("a frame of given cells leaves nothing to balance: use one of the two")
+            return GivenFrame(self.codec_, given if isinstance(given, pa.Table) else table_from_frame(given))
+        conditions = read_conditions(self.codec_, given or {})
+        twice = set(given or {}) & ({balance} if isinstance(balance, str) else set(balance or {}))
+        if twice:
+            raise ConditionError(
+                f"columns {', '.join(sorted(twice))} are both given and balanced: use one of the two"
+            )
+        if balance is not None:
+            conditions = read_balance(self.codec_, balance) + conditions
+        return GivenConditions(self.codec_, conditions) if conditions else None
+
+    def impute(self, data: pd.DataFrame, *, draws: int = 1, seed: int | None = None) -> pd.DataFrame:
+        """Fill a frame's missing cells from the model's conditional given the row's other cells.
+
+        Every missing cell is filled with a present value where the model has one to offer, drawn, not guessed: with
+        `draws` above 1 the frame is filled that many times, one after another, under an outer index level `draw`
+        (multiple imputation, Rubin 1987). Columns that the frame lacks are left out. Raises ConditionError.
+        """
+        if type(draws) is not int or draws < 1:
+            raise SettingsError(f"draws must be an integer of at least 1, but it is {draws!r}")
+        base = self.seed if seed is None else seed
+        filled = []
+        for draw in range(draws):
+            own_seed = int(
+                seed_sequence(base, "impute", draw).generate_state(1, np.uint64)[0] >> np.uint64(1)
+            )
+            out = self.sample(given=data.reset_index(drop=True), seed=own_seed, present=True)
+            filled.append(out[list(data.columns)].set_axis(data.index))
+        return filled[0] if draws == 1 else pd.concat(filled, keys=range(draws), names=["draw"])
 
     def save(self, path: str | Path) -> str:
         """Write the generator into an absent or empty directory, all or nothing, and return its digest."""

@@ -121,6 +121,57 @@ class NumericCodec:
         steps = (high - low) // self.step
         return low + np.minimum((draws * steps).astype(np.int64), steps - 1) * self.step
 
+    def span(self) -> tuple[Any, Any]:
+        """The smallest and largest number that the column can take."""
+        ends = np.concatenate(
+            [self.atoms, self.edges[:1], self.edges[-1:] - (self.step if self.domain.integral else 0)]
+        )
+        return (ends.min(), ends.max()) if len(ends) else (0, -1)
+
+    def end_of_range(self, value: Any, *, lower: bool) -> Any:
+        """The end of a range (ISO text for dates) as a number of the domain, rounded into the range."""
+        if pa.types.is_floating(self.domain.type):
+            scaled = float(value) * 10.0 ** (self.domain.decimals or 0)
+            if self.domain.decimals is None:
+                return scaled
+            # A hair's width allows for decimals that binary fractions can't write.
+            return int(np.ceil(scaled - 1e-6) if lower else np.floor(scaled + 1e-6))
+        if pa.types.is_integer(self.domain.type) and isinstance(value, float):
+            value = int(np.ceil(value) if lower else np.floor(value))
+        typed = pa.array([value]) if not isinstance(value, str) else pa.array([value]).cast(self.domain.type)
+        return self.domain.to_numbers(typed.cast(self.domain.type))[0][0]
+
+    def windows_of(self, array: pa.Array) -> np.ndarray:
+        """Between which draws (rows, 2) each value is what its code decodes to; (0, 1) for atoms and missing."""
+        numbers, missing = self.domain.to_numbers(array)
+        codes = self.encode(array)[0]
+        windows = np.tile([0.0, 1.0], (len(codes), 1))
+        present = np.flatnonzero(~missing)
+        in_cell = codes[present] >= len(self.atoms)
+        cell = codes[present][in_cell] - len(self.atoms)
+        low, width = self.edges[cell].astype(float), (self.edges[cell + 1] - self.edges[cell]).astype(float)
+        place = (numbers[in_cell] - low) / width
+        size = self.step / width if self.domain.integral else 0.0
+        windows[present[in_cell]] = np.stack([place, np.minimum(place + size, 1.0)], axis=1)
+        return windows
+
+    def shares_of_range(self, low: Any, high: Any) -> tuple[np.ndarray, np.ndarray]:
+        """How much of each code lies in [low, high] (None: open), and between which draws: (codes,), (codes, 2)."""
+        shares = np.zeros(self.layout.codes)
+        windows = np.tile([0.0, 1.0], (len(shares), 1))
+        low = self.span()[0] if low is None else low
+        high = self.span()[1] if high is None else high
+        shares[: len(self.atoms)] = (self.atoms >= low) & (self.atoms <= high)
+        if self.cells:
+            past = high + self.step if self.domain.integral else high
+            starts, ends = self.edges[:-1].astype(float), self.edges[1:].astype(float)
+            first = np.clip((float(low) - starts) / (ends - starts), 0.0, 1.0)
+            last = np.clip((float(past) - starts) / (ends - starts), 0.0, 1.0)
+            cells = slice(len(self.atoms), len(self.atoms) + self.cells)
+            shares[cells] = np.maximum(last - first, 0.0)
+            windows[cells] = np.stack([first, np.maximum(first, last)], axis=1)
+        return shares, windows
+
     def to_dict(self) -> dict[str, Any]:
         """The fitted codec as plain JSON values (floats in their shortest exact form)."""
         return {

@@ -1,0 +1,169 @@
+"""What is known of rows before they are drawn: conditions that all rows meet, or the cells of a frame, row by row.
+
+Known cells are seen by every other column, so the rest is drawn from the model's own conditional, never by drawing
+and throwing away.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from tvae_core.arrow_types import value_type
+from tvae_core.causal import CausalDecoder, draw_share
+from tvae_core.codecs.categorical import plain_values
+from tvae_core.conditions import ColumnCondition
+from tvae_core.errors import ConditionError, DataError
+from tvae_core.likelihood import View
+from tvae_core.model import Rows
+from tvae_core.table import TableCodec
+
+
+class Given(Protocol):
+    """What sampling asks of it, block by block."""
+
+    def block(self, decoder: CausalDecoder, first: int, size: int, uniforms: Tensor) -> tuple[Rows, View]:
+        """Rows `first` to `first + size`: the known cells' codes and which they are. uniforms (rows, columns, 2)."""
+        ...
+
+    def narrow(self, codes: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Draws (rows, all columns) moved to where the allowed values of their codes (rows, columns) lie."""
+        ...
+
+    def finish(self, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
+        """The decoded rows with the known cells exactly as they were given."""
+        ...
+
+
+def view_of(known: Tensor) -> View:
+    """Known cells (rows, columns); z is hidden where there are any, as in training."""
+    seen = torch.ones(known.shape, device=known.device)
+    return View(known, ~known.any(1, keepdim=True), seen)
+
+
+class GivenConditions:
+    """The same conditions for every row.
+
+    A column that may take several codes is drawn first, from its share of the training rows or, once other cells are
+    known, from the model's conditional, restricted to what is allowed. With several such columns the joint drawn is
+    weighted by what each later restriction leaves of it, and resampled (sampling importance resampling: Rubin 1987).
+    """
+
+    def __init__(self, codec: TableCodec, conditions: Sequence[ColumnCondition]) -> None:
+        self.conditions = list(conditions)
+        places = [c.name for c in codec.modelled]
+        self.columns = [places.index(c.column) for c in self.conditions]
+        self.outputs = [codec.schema.names.index(c.column) for c in self.conditions]
+        self.schema = codec.schema
+
+    def block(self, decoder: CausalDecoder, first: int, size: int, uniforms: Tensor) -> tuple[Rows, View]:
+        """See `Given`."""
+        device = uniforms.device
+        offsets = torch.from_numpy(decoder.layout.code_offsets).to(device)
+        codes = offsets.expand(size, -1).clone()
+        known = torch.zeros(codes.shape, dtype=torch.bool, device=device)
+        weight = torch.ones(size, device=device)
+        # Columns of one code are known at once; then the fewest codes first, which leave the least to weigh.
+        for i in sorted(range(len(self.columns)), key=lambda i: int((self.conditions[i].shares > 0).sum())):
+            column = self.columns[i]
+            condition = self.conditions[i]
+            if condition.target is not None:
+                target = torch.from_numpy(condition.target).to(device).expand(size, -1)
+                codes[:, column] = offsets[column] + draw_share(target, uniforms[:, column, 0])
+            else:
+                shares = torch.from_numpy(condition.shares).float().to(device)
+                codes[:, column], mass = decoder.draw_restricted(
+                    column, codes, known, shares, uniforms[:, column]
+                )
+                weight = weight * mass
+            known[:, column] = True
+        return Rows(_resampled(codes, weight), torch.zeros(size, 0, device=device)), view_of(known)
+
+    def narrow(self, codes: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """See `Given`."""
+        places = places.copy()
+        for condition, column, output in zip(self.conditions, self.columns, self.outputs, strict=True):
+            low, high = condition.windows[codes[:, column]].T
+            places[:, output] = low + places[:, output] * (high - low)
+        return places
+
+    def finish(self, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
+        """See `Given`."""
+        arrays = list(batch.columns)
+        for condition, output in zip(self.conditions, self.outputs, strict=True):
+            if condition.value is not None:
+                field = self.schema.field(output)
+                arrays[output] = pa.repeat(condition.value, len(batch)).cast(field.type)
+        return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
+
+
+def _resampled(codes: Tensor, weight: Tensor) -> Tensor:
+    """Rows in proportion to their weight, evenly spaced (systematic resampling); the same rows for equal weights."""
+    if bool((weight == weight[0]).all()):
+        return codes
+    if not bool(weight.sum() > 0):
+        raise ConditionError("the conditions can't be met together: no row has them all; loosen one of them")
+    steps = weight.double().cumsum(0)
+    places = (torch.arange(len(codes), device=codes.device) + 0.5) / len(codes) * steps[-1]
+    return codes[torch.searchsorted(steps, places).clamp_(max=len(codes) - 1)]
+
+
+class GivenFrame:
+    """Row by row, the cells of a table that are not missing; missing cells, and absent columns, are drawn."""
+
+    def __init__(self, codec: TableCodec, table: pa.Table) -> None:
+        self.table = table
+        self.rows = table.num_rows
+        names = [c.name for c in codec.modelled]
+        for name in table.column_names:
+            if name not in codec.schema.names:
+                raise ConditionError(f"no column {name!r}: expected some of {', '.join(codec.schema.names)}")
+        self.codes = np.zeros((self.rows, len(names)), np.int64)
+        self.known = np.zeros((self.rows, len(names)), bool)
+        self.masks: dict[str, np.ndarray] = {}
+        for place, column in enumerate(codec.modelled):
+            if column.name in table.column_names:
+                self._read(place, column, codec.schema.field(column.name).type)
+
+    def _read(self, place: int, column: Any, arrow: pa.DataType) -> None:
+        values = plain_values(self.table[column.name])
+        present = pc.is_valid(values).to_numpy(zero_copy_only=False)
+        try:
+            self.codes[present, place] = column.encode(values.drop_null().cast(value_type(arrow)))[0]
+        except DataError as error:
+            raise ConditionError(f"{error}: such a cell can't be given") from None
+        except pa.ArrowInvalid:
+            raise ConditionError(
+                f"column {column.name!r} holds {arrow}: expected cells of that type, however {values.type} came"
+            ) from None
+        self.known[:, place] = present
+        self.masks[column.name] = present
+
+    def block(self, decoder: CausalDecoder, first: int, size: int, uniforms: Tensor) -> tuple[Rows, View]:
+        """See `Given`."""
+        device = uniforms.device
+        rows = np.minimum(np.arange(first, first + size), self.rows - 1)  # a last block repeats the last row
+        codes = torch.from_numpy(self.codes[rows] + decoder.layout.code_offsets).to(device)
+        known = torch.from_numpy(self.known[rows]).to(device)
+        return Rows(codes, torch.zeros(size, 0, device=device)), view_of(known)
+
+    def narrow(self, codes: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """See `Given`."""
+        return places
+
+    def finish(self, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
+        """See `Given`."""
+        arrays = list(batch.columns)
+        for place, field in enumerate(batch.schema):
+            if field.name not in self.table.column_names:
+                continue
+            own = self.table[field.name].slice(first, len(batch)).combine_chunks()
+            plain = plain_values(own)
+            inner = value_type(field.type)
+            filled = pc.coalesce(plain.cast(inner), plain_values(arrays[place]))
+            arrays[place] = filled.dictionary_encode().cast(field.type) if inner != field.type else filled
+        return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
