@@ -19,6 +19,7 @@ help:  ## This list.
 
 demo: $(VENV)/.installed  ## The main job on a real table: set up, train, score, gate, publish (about 5 minutes).
 	$(BIN)/python -m flows.demo demo/rand-hie.parquet
+	mkdir -p $(VAR)/prefect-demo
 	PREFECT_HOME=$(VAR)/prefect-demo $(BIN)/tvae run configs/demo.yaml
 
 up: $(VENV)/.installed  ## Server, work pools, both workers and the deployments; stop with Ctrl-C. PORT=4200.

@@ -176,3 +176,7 @@ def score(out: Path | None, **choices: Any) -> None:
     from flows import steps
 
     click.echo(steps.score(out=out, **choices))
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,9 @@ QUIET_PREFECT = {
     "PREFECT_SHOW_PROMOTIONAL_CONTENT": "false",
 }
 
+SERVER_FAILURES = ("Failed to reach API", "Timed out while attempting to connect to ephemeral")
+SERVER_ADVICE = "Start the one that PREFECT_API_URL names, or unset it; without one, PREFECT_HOME must be writable"
+
 
 def run_config(path: Path, overrides: Iterable[str]) -> None:
     """Run the line as the configuration says and print where everything lies.
@@ -48,11 +51,9 @@ def _run(config: RunConfig, console: Console) -> dict[str, Any]:
     try:
         return synthesize(**config.parameters())
     except RuntimeError as failure:
-        if "Failed to reach API" not in str(failure):
+        if not str(failure).startswith(SERVER_FAILURES):
             raise
-        raise TVAEError(
-            f"Prefect's server does not answer: {failure} Start it with `make up`, or unset PREFECT_API_URL"
-        ) from None
+        raise TVAEError(f"Prefect's server does not answer: {failure} {SERVER_ADVICE}") from None
 
 
 def _listen(console: Console) -> None:

@@ -86,7 +86,7 @@ def main(root: Path) -> None:
         serve(socket, controller(kind, root))
     front = eventlet.listen(("127.0.0.1", 0))
     serve(front, loadapp(str(root / "proxy.conf")))
-    print(front.getsockname()[1], flush=True)
+    print(front.getsockname()[1], flush=True)  # noqa: T201
     wait_for_end_of_input()
 
 

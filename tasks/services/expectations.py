@@ -147,8 +147,13 @@ class _Engine:
         """Evaluate the tallies' expectations on the frame and add the results to them."""
         built = [_build(t.expectation.type, t.kwargs, position=i) for i, t in enumerate(tallies)]
         suite = self._suite_class(name="suite", expectations=built)
-        batch = self._definition.get_batch(batch_parameters={"dataframe": frame})
-        results: list[Any] = batch.validate(suite, result_format=_RESULT_FORMAT).results
+        try:
+            batch = self._definition.get_batch(batch_parameters={"dataframe": frame})
+            results: list[Any] = batch.validate(suite, result_format=_RESULT_FORMAT).results
+        except Exception as error:  # its message may quote values: only its class is told
+            for tally in tallies:
+                tally.error = f"{type(error).__name__} in Great Expectations"
+            return
         for result in results:  # in an order of Great Expectations' own
             tallies[result.expectation_config.meta["position"]].add(result)
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from tasks.references import FileRef, PartRef, SplitRef, TableRef
 from tasks.services.splits import check_split, holdout_entities, holdout_rows
-from tasks.services.store import file_digest, local_path, open_store, split_uri
+from tasks.services.store import Store, file_digest, local_path, open_store, split_uri
 from tvae_core.errors import DataError
 from tvae_core.sources import ParquetSource, TableSource, parquet_parts, select_columns
 
@@ -267,11 +267,14 @@ def _is_hidden(name: str) -> bool:
 
 def _fetch(uris: Sequence[str], directory: "_PrivateDirectory") -> list[tuple[FileRef, Path]]:
     files = []
+    stores: dict[str, Store] = {}  # one connection for all parts
     for number, uri in enumerate(uris):
         root, key = split_uri(uri)
+        if root not in stores:
+            stores[root] = open_store(root)
         # Numbered, as parts of different prefixes may share a name; the name stays, as errors show it.
         path = directory.path / f"{number:05}-{Path(key).name}"
-        found = open_store(root).get_file(key, path)
+        found = stores[root].get_file(key, path)
         files.append((FileRef(uri, found.sha256, found.size), path))
     return files
 

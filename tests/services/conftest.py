@@ -10,6 +10,7 @@ import pytest
 from tasks.services.store import Store, open_store
 from tests.servers import ENDPOINT_VARIABLE, S3Server, external_server, swift_server
 
+SECRET = "wJalrXUtnFEMIsecret"  # of `use_endpoint`; it must never show
 # `moto` is the fixture of all tests; an endpoint of one's own joins when the environment names it.
 S3_SERVERS = ["moto", "swift", *(["external"] if os.environ.get(ENDPOINT_VARIABLE) else [])]
 
@@ -36,6 +37,16 @@ def use_server(monkeypatch: pytest.MonkeyPatch):
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         return server
+
+    return use
+
+
+@pytest.fixture
+def use_endpoint(use_server):
+    """Point boto3 to an address with credentials that must never show."""
+
+    def use(endpoint: str) -> S3Server:
+        return use_server(S3Server("scripted", endpoint, "AKIAVISIBLE", SECRET, False, False))
 
     return use
 
