@@ -47,6 +47,8 @@ class ColumnSummary:
             self.categories = sorted(known) if len(known) <= MOST_CATEGORIES_LISTED else None
 
     def _widen(self, array: pa.Array) -> None:
+        if pa.types.is_duration(array.type):  # Arrow has no min_max for durations
+            array = array.cast(pa.int64())
         span = pc.min_max(array).as_py()
         low, high = span["min"], span["max"]
         if low is not None and not (isinstance(low, float) and math.isnan(low)):
