@@ -49,7 +49,9 @@ def shared_file(args: argparse.Namespace, *parts: str) -> Path:
     path = args.shared.joinpath(*parts).resolve()
     if not path.exists():
         name = Path(sys.argv[0]).name
-        print(f"{name}: skipped: no {'/'.join(parts)} under --shared {args.shared}: give the folder that holds it")
+        print(
+            f"{name}: skipped: no {'/'.join(parts)} under --shared {args.shared}: give the folder that holds it"
+        )
         sys.exit(0)
     return path
 
@@ -87,7 +89,12 @@ def run_peer(script: str, *options: Any, threads: int) -> dict[str, Any]:
 
 
 def score(
-    args: argparse.Namespace, train: Path, test: Path, synthetic: Path, categorical: Sequence[str], target: str
+    args: argparse.Namespace,
+    train: Path,
+    test: Path,
+    synthetic: Path,
+    categorical: Sequence[str],
+    target: str,
 ) -> dict[str, float]:
     """The figures of the independent scorer, which imports nothing of this project."""
     script = shared_file(args, "bench", "score.py")
@@ -97,6 +104,25 @@ def score(
     figures = run_json(command, threads=args.threads)[-1]
     figures.pop("synthetic")
     return figures
+
+
+def halves(whole: Path, folder: Path, *, most_levels: int = 0) -> tuple[Path, Path, list[str]]:
+    """Write the first half of `sample(frac=1, random_state=0)` and the rest into `folder`.
+
+    Returns both paths, and the numeric columns with at most `most_levels` distinct values in the whole table.
+    """
+    import pandas as pd
+
+    rows = pd.read_parquet(whole)
+    numeric = [c for c in rows if pd.api.types.is_numeric_dtype(rows[c])]
+    categorical = [c for c in numeric if rows[c].nunique() <= most_levels]
+    rows = rows.sample(frac=1, random_state=0)
+    middle = len(rows) // 2
+    folder.mkdir(parents=True, exist_ok=True)
+    train, test = folder / f"{whole.stem}-train.parquet", folder / f"{whole.stem}-test.parquet"
+    rows[:middle].reset_index(drop=True).to_parquet(train)
+    rows[middle:].reset_index(drop=True).to_parquet(test)
+    return train, test, categorical
 
 
 def in_turns(rounds: int, sides: Mapping[str, Any]) -> dict[str, list[Any]]:
