@@ -1,0 +1,149 @@
+"""The benchmarks' results as tables of text: read from results/*.json, nothing else."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from common import RESULTS, SCORES, table
+
+Result = dict[str, Any]
+OURS = {"default": "**ours, `default`**", "reference": "ours, `reference`"}
+RUN_HERE = {"tabularargn": "default", "reference_speed": "reference"}
+STAGES = {"codecs": "codecs", "epoch": "one epoch", "sample": "sampling"}
+
+
+def load(folder: Path = RESULTS) -> dict[str, Result]:
+    """Every result that there is, by name."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
+def number(value: float, digits: int = 3) -> str:
+    """.995 as tables of scores print it; 1.000 where it is that."""
+    text = f"{value:.{digits}f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def mean_and_range(figure: Mapping[str, float], digits: int = 3) -> str:
+    ends = (number(figure[key], digits) for key in ("min", "max"))
+    return f"{number(figure['mean'], digits)} ({' to '.join(ends)})"
+
+
+def adult(results: Mapping[str, Result], *, ranges: bool = False) -> str:
+    """Every generator on Adult: ours over the seeds, peers run here, peers as published."""
+    show = mean_and_range if ranges else lambda figure: number(figure["mean"])
+    head = ["generator", *SCORES, "fit, s", "rows/s"]
+    published = results.get("published", {}).get("figures", {})
+    rows = [
+        [f["label"], *(number(f[s]) for s in SCORES), "", ""] for k, f in published.items() if k == "test"
+    ]
+    for preset, figures in results.get("adult", {}).get("figures", {}).items():
+        over = figures["over_seeds"]
+        rows.append([OURS[preset], *(show(over[s]) for s in SCORES), seconds(over), speed(over)])
+    for name in RUN_HERE:
+        if name in results:
+            rows.append(run_here(results[name]["figures"]))
+    for key, f in published.items():
+        if key != "test":
+            rows.append([f"{f['label']}, published output", *(number(f[s]) for s in SCORES), "", ""])
+    return table(head, rows)
+
+
+def seconds(over: Mapping[str, Mapping[str, float]]) -> str:
+    return f"{over['fit_seconds']['mean']:.0f}"
+
+
+def speed(over: Mapping[str, Mapping[str, float]]) -> str:
+    return f"{over['rows_per_second']['mean']:,.0f}"
+
+
+def run_here(figures: Mapping[str, Any]) -> list[str]:
+    """A peer that ran side by side with ours."""
+    runs = figures["runs"]["peer"]
+    fit, rate = (median(run[key] for run in runs) for key in ("fit_seconds", "rows_per_second"))
+    scores = (number(figures["scores"]["peer"][s]) for s in SCORES)
+    return [f"{figures['peer']}, run here", *scores, f"{fit:.0f}", f"{rate:,.0f}"]
+
+
+def default_table(results: Mapping[str, Result], *, ranges: bool = False) -> str:
+    """Default of Credit Card Clients."""
+    over = results["default_table"]["figures"]["over_seeds"]
+    show = mean_and_range if ranges else lambda figure: number(figure["mean"])
+    row = [*(show(over[s]) for s in (*SCORES, "trtr")), seconds(over), speed(over)]
+    return table(["generator", *SCORES, "real rows' tstr", "fit, s", "rows/s"], [[OURS["default"], *row]])
+
+
+def privacy(results: Mapping[str, Result], *, ranges: bool = False) -> str:
+    """Adult, clean halves."""
+    over = results["clean_split"]["figures"]["over_seeds"]
+    show = mean_and_range if ranges else lambda figure: number(figure["mean"])
+    names = {
+        "dcr_share": "nearer to a training row than to a holdout row (ideal: one half)",
+        "exact_copies": "synthetic rows equal to a training row",
+        "exact_copies_of_holdout": "synthetic rows equal to a holdout row",
+        "exact_copies_holdout": "holdout rows equal to a training row",
+        "c2st": "c2st against the training rows",
+        "unseen_c2st": "c2st against the holdout",
+        "trend": "trend against the training rows",
+        "unseen_trend": "trend against the holdout",
+    }
+    rows = [
+        [label, f"{over[n]['mean']:.3%}" if n.startswith("exact") else show(over[n])]
+        for n, label in names.items()
+        if n in over
+    ]
+    return table(["share or score", OURS["default"]], rows)
+
+
+def side_by_side(results: Mapping[str, Result]) -> str:
+    """Who is how many times faster, each pair timed in turns in one run."""
+    rows = []
+    for name, preset in RUN_HERE.items():
+        if name in results:
+            figures = results[name]["figures"]
+            ours, peer = (
+                median(run["fit_seconds"] for run in figures["runs"][side]) for side in ("ours", "peer")
+            )
+            faster = figures["times_faster"]["median"]
+            rows.append(
+                [f"fit, `{preset}`", f"{ours:.0f} s", f"{figures['peer']}: {peer:.0f} s", f"{faster:.1f}"]
+            )
+    if "codec_speed" in results:
+        figures = results["codec_speed"]["figures"]
+        peer = f"CTGAN's DataTransformer: {median(figures['seconds']['ctgan']):.1f} s"
+        for preset, faster in figures["times_faster"].items():
+            ours = f"{median(figures['seconds'][preset]):.2f} s"
+            rows.append([f"codecs, `{preset}`", ours, peer, f"{faster['median']:.0f}"])
+    return table(["Adult", "ours", "peer", "times faster (median of pairs)"], rows)
+
+
+def scale(results: Mapping[str, Result], direction: str) -> str:
+    """Time and memory as planted tables grow taller or wider."""
+    runs = results["wide_tall"]["figures"][direction]
+    head = ["rows x columns", *(f"{label}, s" for label in STAGES.values()), "most memory, GB"]
+    rows = []
+    for run in runs["each"]:
+        most = max(run[stage]["peak_bytes"] for stage in STAGES) / 1e9
+        times = [f"{run[stage]['seconds']:.3g}" for stage in STAGES]
+        rows.append([f"{run['rows']:,} x {run['columns']:,}", *times, f"{most:.2f}"])
+    if runs["slopes"]:
+        rows.append(["slope", *(f"{runs['slopes'][stage]:.2f}" for stage in STAGES), ""])
+    return table(head, rows)
+
+
+def provenance(results: Mapping[str, Result], names: Sequence[str]) -> str:
+    """One line for each distinct machine, date and commit behind these results."""
+    lines: dict[str, list[str]] = {}
+    for name in names:
+        if name not in results:
+            continue
+        m, options = results[name]["machine"], results[name]["options"]
+        text = (
+            f"{m['date']}, commit {m['commit']}, {m['cores']} cores ({m['processor']}), {options['threads']} threads, "
+            f"Python {m['python']}, torch {m['torch']}, sdmetrics {m['sdmetrics']}, scikit-learn {m['scikit-learn']}"
+        )
+        if m["load_before"] > m["cores"] + 0.5:
+            text += f"; the machine was busy with other work (load {m['load_before']}): its times say little"
+        lines.setdefault(text, []).append(f"`{name}`")
+    return "\n".join(f"- {', '.join(names)}: {text}." for text, names in lines.items())
