@@ -73,9 +73,7 @@ def run(config: Path, overrides: tuple[str, ...]) -> None:
 
 @main.command()
 @click.argument("data")
-@click.option(
-    "--ranges", is_flag=True, help="Also declare the ranges and categories found."
-)
+@click.option("--ranges", is_flag=True, help="Also declare the ranges and categories found.")
 @click.option("--entity", metavar="COLUMN", help="The column that names whom or what a row belongs to.")
 def schema(data: str, ranges: bool, entity: str | None) -> None:
     """Propose a schema for the table DATA, as YAML to read, correct and keep."""

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ class Console:
     """
 
     def __init__(self) -> None:
+        self._start = time.monotonic()
         self._bars: Progress | None = None
         self._stage: str | None = None
         self._bar: TaskID | None = None
@@ -49,19 +51,21 @@ class Console:
     def say(self, stage: str, text: str, done: int | None = None, total: int | None = None) -> None:
         """Show one line of a stage; with `done` of `total`, a step of its bar."""
         if self._bars is None:
-            click.echo(f"{stage:<{STAGE_WIDTH}} {text}", err=True)
+            click.echo(self._line(stage, text), err=True)
             return
         if done is None or total is None:
             self._finish_bar()
-            self._bars.console.print(
-                f"{stage:<{STAGE_WIDTH}} {text}", markup=False, highlight=False, soft_wrap=True
-            )
+            self._bars.console.print(self._line(stage, text), markup=False, highlight=False, soft_wrap=True)
             return
         if self._bar is None or stage != self._stage:
             self._finish_bar()
             self._bar = self._bars.add_task(text, total=total, stage=stage)
             self._stage = stage
         self._bars.update(self._bar, completed=done, total=total, description=text)
+
+    def _line(self, stage: str, text: str) -> str:
+        minutes, seconds = divmod(int(time.monotonic() - self._start), 60)
+        return f"{minutes:3}:{seconds:02} {stage:<{STAGE_WIDTH}} {text}"
 
     def counter(self, stage: str) -> Callable[[int, int], None]:
         """A callback ``(done, total)`` that shows how many rows are done and how fast."""
@@ -74,7 +78,7 @@ class Console:
         text = self._bars.tasks[self._bars.task_ids.index(self._bar)].description
         self._bars.remove_task(self._bar)
         self._bar = None
-        self._bars.console.print(f"{self._stage:<{STAGE_WIDTH}} {text}", markup=False, highlight=False)
+        self._bars.console.print(self._line(self._stage or "", text), markup=False, highlight=False)
 
 
 class ConsoleHandler(logging.Handler):

@@ -2,15 +2,15 @@
 
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
-from prefect.states import Cancelling, State
+from prefect.states import Cancelling
 
 from tasks.progress import say
 from tasks.references import GeneratorRef
@@ -65,7 +65,7 @@ def train_on_pool(parameters: dict[str, Any], timeout_minutes: float) -> Generat
 def _start(parameters: dict[str, Any]) -> FlowRun:
     plain = parameters | {key: asdict(parameters[key]) for key in ("split", "schema_file", "model")}
     try:
-        return run_deployment(
+        started = run_deployment(
             DEPLOYMENT,
             parameters=plain,
             timeout=0,
@@ -77,6 +77,7 @@ def _start(parameters: dict[str, Any]) -> FlowRun:
             f"train.where is gpu, but Prefect's server knows no deployment {DEPLOYMENT}: bring it up with `make up` or "
             "`prefect deploy --all --prefect-file deployments/prefect.yaml`, or set train.where to here"
         ) from None
+    return cast(FlowRun, started)  # a coroutine only where an event loop runs: flows here are synchronous
 
 
 def _watch(child: UUID, deadline: float) -> State | None:
@@ -87,7 +88,7 @@ def _watch(child: UUID, deadline: float) -> State | None:
             state = client.read_flow_run(child).state
             if state is not None and state.is_final():
                 return state
-            name = state.name if state is not None else "unknown"
+            name = (state.name if state is not None else None) or "unknown"
             if name != said or time.monotonic() - when > QUIET_SECONDS:
                 waiting = f" ({NO_WORKER})" if name == said and name in ("Scheduled", "Late") else ""
                 say("train", f"on the gpu pool: {name}{waiting}")

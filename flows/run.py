@@ -22,7 +22,9 @@ QUIET_PREFECT = {
 }
 
 SERVER_FAILURES = ("Failed to reach API", "Timed out while attempting to connect to ephemeral")
-SERVER_ADVICE = "Start the one that PREFECT_API_URL names, or unset it; without one, PREFECT_HOME must be writable"
+SERVER_ADVICE = (
+    "Start the one that PREFECT_API_URL names, or unset it; without one, PREFECT_HOME must be writable"
+)
 
 
 def run_config(path: Path, overrides: Iterable[str]) -> None:
@@ -49,7 +51,8 @@ def _run(config: RunConfig, console: Console) -> dict[str, Any]:
 
     _listen(console)
     try:
-        return synthesize(**config.parameters())
+        summary: dict[str, Any] = synthesize(**config.parameters())
+        return summary
     except RuntimeError as failure:
         if not str(failure).startswith(SERVER_FAILURES):
             raise

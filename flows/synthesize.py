@@ -3,7 +3,6 @@
 from typing import Any
 
 from prefect import flow
-from tasks.publish import publish_release
 
 from configs.form import explain_arguments
 from configs.run import (
@@ -27,7 +26,8 @@ from flows.pool import train_on_pool
 from flows.train_generator import train_generator
 from tasks.gate import decide_release
 from tasks.ingest import declare_schema, ingest_table, plan_run
-from tasks.references import FileRef, GeneratorRef, RunPlan, SplitRef
+from tasks.publish import publish_release
+from tasks.references import FileRef, GeneratorRef, PublishedRelease, RunPlan, ScoresRef, SplitRef
 from tasks.sample import sample_rows
 from tasks.score import score_sample
 from tasks.split import split_rows
@@ -65,7 +65,7 @@ def synthesize(
     rule of the gate (nothing is published). Run again, it reuses what is complete and finishes what is not.
     """
     config = RunConfig(
-        name=name, input=input, store=store, seed=seed, table_schema=table_schema, expectations=expectations,
+        name=name, input=input, store=store, seed=seed, schema=table_schema, expectations=expectations,
         split=split, model=model, train=train, sample=sample, score=score, gate=gate, release=release,
         generator_uri=generator_uri,
     )  # fmt: skip
@@ -75,42 +75,28 @@ def synthesize(
     validation = validate_input(table, schema, config.expectations, plan.workspace)
     parts = split_rows(table, schema, config.split.holdout_fraction, config.seed)
     generator = obtain_generator(config, plan, parts, schema)
+    device = config.train.device if config.train.where == "here" else "auto"
     synthetic = sample_rows(
-        generator=generator,
-        rows=config.sample.rows or parts.train_rows,
-        rows_per_part=config.sample.rows_per_part,
-        seed=config.seed,
-        device=config.train.device if config.train.where == "here" else "auto",
-        workspace=plan.workspace,
+        generator, parts, config.sample, seed=config.seed, device=device, workspace=plan.workspace
     )
-    scores = score_sample(
-        split=parts,
-        synthetic=synthetic,
-        schema=schema,
-        targets=config.score.targets,
-        max_rows=config.score.max_rows,
-        seed=config.seed,
-        workspace=plan.workspace,
-    )
+    scores = score_sample(parts, synthetic, schema, config.score, seed=config.seed, workspace=plan.workspace)
     verdict = decide_release(scores, config.rules, generator, plan.workspace)
     published = publish_release(
-        config=config,
-        plan=plan,
-        schema=schema,
-        validation=validation,
-        split=parts,
-        generator=generator,
-        synthetic=synthetic,
-        scores=scores,
-        verdict=verdict,
-    )
+        config, plan, schema=schema, validation=validation, split=parts,
+        generator=generator, synthetic=synthetic, scores=scores, verdict=verdict,
+    )  # fmt: skip
+    return summarise(published, generator, scores)
+
+
+def summarise(release: PublishedRelease, generator: GeneratorRef, scores: ScoresRef) -> dict[str, Any]:
+    """Where everything lies, as plain values."""
     return {
-        "name": published.name,
-        "version": published.version,
-        "release": published.uri,
-        "manifest": published.manifest_uri,
-        "digest": published.digest,
-        "report": published.report_uri,
+        "name": release.name,
+        "version": release.version,
+        "release": release.uri,
+        "manifest": release.manifest_uri,
+        "digest": release.digest,
+        "report": release.report_uri,
         "generator": generator.uri,
         "figures": scores.figures,
     }
@@ -120,7 +106,7 @@ def obtain_generator(config: RunConfig, plan: RunPlan, split: SplitRef, schema: 
     """The generator to sample from: a given one, or one trained here or on the gpu pool."""
     if config.generator_uri is not None:
         return use_generator(config.generator_uri)
-    parameters = {
+    parameters: dict[str, Any] = {
         "name": config.name,
         "version": plan.generator_version,
         "store": config.store,
@@ -132,4 +118,5 @@ def obtain_generator(config: RunConfig, plan: RunPlan, split: SplitRef, schema: 
     }
     if config.train.where == "gpu":
         return train_on_pool(parameters, config.train.timeout_minutes)
-    return train_generator(**parameters)
+    trained: GeneratorRef = train_generator(**parameters)
+    return trained

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -34,7 +35,8 @@ class ProgressArtifact:
         self._last = now
         percent = 100.0 * done / total
         if self._id is None:
-            self._id = create_progress_artifact(percent, key=self._key, description=self._description)
+            created = create_progress_artifact(percent, key=self._key, description=self._description)
+            self._id = cast(UUID, created)  # a coroutine only where an event loop runs: stages are synchronous
         else:
             update_progress_artifact(self._id, progress=percent)
 

@@ -14,9 +14,9 @@ from tasks.stage import RETRY_STORE, STAGE
 
 @task(name="publish", **STAGE, **RETRY_STORE)
 def publish_release(
-    *,
     config: RunConfig,
     plan: RunPlan,
+    *,
     schema: FileRef,
     validation: FileRef,
     split: SplitRef,
@@ -43,7 +43,9 @@ def publish_release(
         say("publish", f"this release exists already and is left as it is: {release.uri}")
     else:
         say("publish", f"{synthetic.rows:,} rows published: {release.uri}")
-    create_markdown_artifact(f"Published: `{release.uri}`\n\n{report}", key="release", description="The release")
+    create_markdown_artifact(
+        f"Published: `{release.uri}`\n\n{report}", key="release", description="The release"
+    )
     directory = publishing.load_release(files.store, config.name, plan.release_version)["directory"]
     return PublishedRelease(
         uri=release.uri,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from prefect import task
 
+from configs.run import SampleSection
 from tasks.progress import row_counter, say
-from tasks.references import GeneratorRef, PartRef, TableRef, Workspace
+from tasks.references import GeneratorRef, PartRef, SplitRef, TableRef, Workspace
 from tasks.services.generators import open_generator
 from tasks.services.keys import derive_seed
 from tasks.services.sampling import sample_parts
@@ -20,13 +21,20 @@ MANIFEST = "sample/manifest.json"
 
 @task(name="sample", **STAGE)
 def sample_rows(
-    *, generator: GeneratorRef, rows: int, rows_per_part: int, seed: int, device: str, workspace: Workspace
+    generator: GeneratorRef,
+    split: SplitRef,
+    section: SampleSection,
+    *,
+    seed: int,
+    device: str,
+    workspace: Workspace,
 ) -> TableRef:
     """Write the parts one by one into the workspace, then their manifest, unless it is there already."""
     files = RunFiles(workspace)
     if files.has(MANIFEST):
         say("sample", f"these rows exist already and are reused: {files.store.uri_of(files.key('sample'))}")
         return table_from_json(files.read_json(MANIFEST))
+    rows = section.rows or split.train_rows
     parts = []
     with (
         open_generator(generator.uri, device=device, digest=generator.digest) as tvae,
@@ -36,7 +44,7 @@ def sample_rows(
         drawn = sample_parts(
             tvae,
             rows,
-            rows_per_part,
+            section.rows_per_part,
             seed=derive_seed(seed, "sample"),
             targets=targets,
             on_rows=row_counter("sample"),

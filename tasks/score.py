@@ -3,6 +3,7 @@
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
+from configs.run import ScoreSection
 from tasks.progress import say
 from tasks.references import FileRef, ScoresRef, SplitRef, TableRef, Workspace
 from tasks.services.keys import derive_seed
@@ -18,12 +19,11 @@ REPORT = "scores.md"
 
 @task(name="score", **STAGE)
 def score_sample(
-    *,
     split: SplitRef,
     synthetic: TableRef,
     schema: FileRef,
-    targets: tuple[str, ...],
-    max_rows: int,
+    section: ScoreSection,
+    *,
     seed: int,
     workspace: Workspace,
 ) -> ScoresRef:
@@ -43,9 +43,9 @@ def score_sample(
                 drawn,
                 holdout=holdout,
                 schema=read_schema(schema.uri),
-                targets=targets,
+                targets=section.targets,
                 seed=derive_seed(seed, "score"),
-                max_rows=max_rows,
+                max_rows=section.max_rows,
                 on_progress=lambda step: say("score", step),
             )
         # The JSON comes last: its presence says that the scoring is complete.

@@ -25,7 +25,9 @@ def release_files(
     }
 
 
-def lineage(config: RunConfig, split: SplitRef, generator: GeneratorRef, synthetic: TableRef) -> dict[str, Any]:
+def lineage(
+    config: RunConfig, split: SplitRef, generator: GeneratorRef, synthetic: TableRef
+) -> dict[str, Any]:
     """Where a release comes from: digests and settings, no address of the real table and no time.
 
     Equal inputs give equal lineage, on any store.
@@ -56,7 +58,10 @@ def release_report(name: str, version: str, facts: dict[str, Any], pages: list[s
         ["real rows trained on", f"{split['train_rows']:,}"],
         ["real rows held out", f"{split['holdout_rows']:,} ({unit})"],
         ["input's digest", facts["input"]["digest"][:16]],
-        ["generator", f"{escaped(generator['name'])} {escaped(generator['version'])}, digest {generator['digest'][:16]}"],
+        [
+            "generator",
+            f"{escaped(generator['name'])} {escaped(generator['version'])}, digest {generator['digest'][:16]}",
+        ],
         ["preset", facts["model"]["preset"]],
         ["seed", str(facts["seed"])],
         ["tvae-pipeline", facts["code"]],

@@ -79,7 +79,9 @@ def test_a_table_that_breaks_its_schema_exits_1_and_shows_rows_but_no_values(tmp
 
 def test_the_same_seed_draws_the_same_file_and_another_seed_another(generator: Path, tmp_path: Path) -> None:
     for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
-        assert tvae("sample", generator, "--rows", "50", "--out", tmp_path / name, "--seed", seed).exit_code == 0
+        assert (
+            tvae("sample", generator, "--rows", "50", "--out", tmp_path / name, "--seed", seed).exit_code == 0
+        )
     a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
     assert a == b
     assert a != c
@@ -90,7 +92,13 @@ def test_scores_are_printed_and_written(generator: Path, tmp_path: Path) -> None
     real = generator.parent / "people.parquet"
     tvae("sample", generator, "--rows", "400", "--out", tmp_path / "synthetic.parquet")
     result = tvae(
-        "score", "--real", real, "--synthetic", tmp_path / "synthetic.parquet", "--json", tmp_path / "scores.json"
+        "score",
+        "--real",
+        real,
+        "--synthetic",
+        tmp_path / "synthetic.parquet",
+        "--json",
+        tmp_path / "scores.json",
     )
     assert result.exit_code == 0, result.output
     written = json.loads((tmp_path / "scores.json").read_text())
@@ -253,7 +261,9 @@ def test_a_table_with_a_missing_or_a_retyped_column_is_named(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "codecs.json", "settings.json"])
-def test_an_altered_generator_is_refused_and_no_file_appears(generator: Path, tmp_path: Path, name: str) -> None:
+def test_an_altered_generator_is_refused_and_no_file_appears(
+    generator: Path, tmp_path: Path, name: str
+) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
     for file in generator.iterdir():

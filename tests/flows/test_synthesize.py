@@ -29,7 +29,9 @@ def run(config: Path, *overrides: str) -> dict[str, Any]:
 
 def snapshot(folder: Path) -> dict[str, int]:
     """Every file below `folder` and when it was written."""
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def artifacts() -> list[str]:
@@ -39,7 +41,9 @@ def artifacts() -> list[str]:
         return [str(artifact.data) for artifact in client.read_artifacts(limit=200)]
 
 
-def test_a_table_becomes_a_release_with_its_schema_its_scores_and_its_report(config_file: Path, tmp_path: Path) -> None:
+def test_a_table_becomes_a_release_with_its_schema_its_scores_and_its_report(
+    config_file: Path, tmp_path: Path
+) -> None:
     summary = run(config_file)
     store = open_store(tmp_path / "store")
     manifest = load_release(store, "people", summary["version"])
@@ -57,7 +61,9 @@ def test_a_table_becomes_a_release_with_its_schema_its_scores_and_its_report(con
     assert manifest["lineage"]["split"]["entity"] == "person"
 
 
-def test_a_run_shows_its_validation_scores_and_release_in_the_ui_and_no_value_of_the_table(config_file: Path) -> None:
+def test_a_run_shows_its_validation_scores_and_release_in_the_ui_and_no_value_of_the_table(
+    config_file: Path,
+) -> None:
     run(config_file)
     shown = artifacts()
     for heading in ("Validation", "Scores of the synthetic table", "Synthetic release people"):
@@ -176,7 +182,9 @@ def test_an_existing_version_is_never_overwritten_by_another_run(config_file: Pa
     assert json.loads(before)["digest"] == first["digest"]
 
 
-def test_a_schema_that_is_not_given_is_proposed_and_kept_with_the_run(config_file: Path, tmp_path: Path) -> None:
+def test_a_schema_that_is_not_given_is_proposed_and_kept_with_the_run(
+    config_file: Path, tmp_path: Path
+) -> None:
     summary = run(config_file, "schema=null")
     manifest = load_release(open_store(tmp_path / "store"), "people", summary["version"])
     folder = tmp_path / "store" / "releases" / "people" / summary["version"] / manifest["directory"]
@@ -202,7 +210,13 @@ def test_the_form_of_the_deployment_explains_every_parameter() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"seed": -1}, {"name": "../x"}, {"split": {"holdout_fraction": 2}}, {"model": {"epohs": 3}}, {"store": "ftp://x"}],
+    [
+        {"seed": -1},
+        {"name": "../x"},
+        {"split": {"holdout_fraction": 2}},
+        {"model": {"epohs": 3}},
+        {"store": "ftp://x"},
+    ],
 )
 def test_a_wrong_parameter_is_refused_before_the_run_starts(config_file: Path, wrong: dict[str, Any]) -> None:
     from prefect.exceptions import ParameterTypeError
