@@ -25,6 +25,11 @@ def number(value: float, digits: int = 3) -> str:
     return text[1:] if text.startswith("0.") else text
 
 
+def brief(seconds: float) -> str:
+    """Two digits behind the point for small times, none for large ones."""
+    return f"{seconds:,.2f}" if seconds < 10 else f"{seconds:,.0f}"
+
+
 def mean_and_range(figure: Mapping[str, float], digits: int = 3) -> str:
     ends = (number(figure[key], digits) for key in ("min", "max"))
     return f"{number(figure['mean'], digits)} ({' to '.join(ends)})"
@@ -125,7 +130,7 @@ def scale(results: Mapping[str, Result], direction: str) -> str:
     rows = []
     for run in runs["each"]:
         most = max(run[stage]["peak_bytes"] for stage in STAGES) / 1e9
-        times = [f"{run[stage]['seconds']:.3g}" for stage in STAGES]
+        times = [brief(run[stage]["seconds"]) for stage in STAGES]
         rows.append([f"{run['rows']:,} x {run['columns']:,}", *times, f"{most:.2f}"])
     if runs["slopes"]:
         rows.append(["slope", *(f"{runs['slopes'][stage]:.2f}" for stage in STAGES), ""])
@@ -133,17 +138,28 @@ def scale(results: Mapping[str, Result], direction: str) -> str:
 
 
 def provenance(results: Mapping[str, Result], names: Sequence[str]) -> str:
-    """One line for each distinct machine, date and commit behind these results."""
+    """A line for each machine, date and set of versions behind these results, and each result's commit and load."""
     lines: dict[str, list[str]] = {}
     for name in names:
         if name not in results:
             continue
-        m, options = results[name]["machine"], results[name]["options"]
-        text = (
-            f"{m['date']}, commit {m['commit']}, {m['cores']} cores ({m['processor']}), {options['threads']} threads, "
-            f"Python {m['python']}, torch {m['torch']}, sdmetrics {m['sdmetrics']}, scikit-learn {m['scikit-learn']}"
+        m, threads = results[name]["machine"], results[name]["options"]["threads"]
+        where = (
+            f"{m['date']}, {m['cores']} cores ({m['processor']}), Python {m['python']}, torch {m['torch']}, "
+            f"sdmetrics {m['sdmetrics']}, scikit-learn {m['scikit-learn']}"
         )
-        if m["load_before"] > m["cores"] + 0.5:
-            text += f"; the machine was busy with other work (load {m['load_before']}): its times say little"
-        lines.setdefault(text, []).append(f"`{name}`")
-    return "\n".join(f"- {', '.join(names)}: {text}." for text, names in lines.items())
+        what = f"`{name}` (commit {m['commit']}, threads {threads}, load {m['load_before']} before)"
+        lines.setdefault(where, []).append(what)
+    return "\n".join(f"- {where}: {', '.join(whats)}." for where, whats in lines.items())
+
+
+def busy(results: Mapping[str, Result]) -> str:
+    """A warning that names the results whose times were taken while others used the machine; empty if none was."""
+    names = [
+        f"`{name}`"
+        for name, result in results.items()
+        if result["machine"]["load_before"] > result["machine"]["cores"] + 0.5
+    ]
+    if not names:
+        return ""
+    return f"The machine was busy with other work while {', '.join(names)} ran: of their times only ratios count."

@@ -37,6 +37,8 @@ def readme(results: dict[str, figures.Result]) -> str:
     )
     parts += section(results, "codec_speed", "**Side by side** in one run", figures.side_by_side)
     parts += section(results, "wide_tall", "**Tall tables**", lambda r: figures.scale(r, "tall"))
+    warning = figures.busy(results)
+    parts += [warning] if warning else []
     parts += ["[How each figure is measured](docs/benchmarks.md), with spreads, wide tables and machines."]
     return "\n\n".join(parts)
 
@@ -56,7 +58,9 @@ def details(results: dict[str, figures.Result]) -> str:
     parts += section(results, "wide_tall", "### Tall tables", lambda r: figures.scale(r, "tall"))
     parts += section(results, "wide_tall", "### Wide tables", lambda r: figures.scale(r, "wide"))
     parts += picture("scale", "img")
-    return "\n\n".join([*parts, "### Machines", figures.provenance(results, ORDER)])
+    warning = figures.busy(results)
+    parts += ["### Machines", figures.provenance(results, ORDER), *([warning] if warning else [])]
+    return "\n\n".join(parts)
 
 
 def section(
