@@ -24,8 +24,8 @@ from tvae_core.randommask import MaskPool
 
 # Share of the training rows in which some cells are given, and share in which later columns see only a prefix.
 GIVEN_SHARE, PREFIX_SHARE = 0.5, 0.1
-# Up to this many columns a triangular product sums prefixes faster than a cumulative sum, and costs little.
-MOST_COLUMNS_FOR_PRODUCT = 64
+# Prefixes are summed by triangular products of this many columns.
+COLUMNS_PER_PRODUCT = 64
 CALIBRATION_ROUNDS = 4
 # Added to every token's share before its log is taken: a token of no rows starts unlikely, not impossible.
 SMALLEST_SHARE = 1e-5
@@ -306,12 +306,14 @@ def inclusive_sum(x: Tensor) -> Tensor:
 
 
 def _prefix_sum(x: Tensor, *, diagonal: int) -> Tensor:
-    columns = len(x)
-    if columns > MOST_COLUMNS_FOR_PRODUCT:
-        total = x.cumsum(0)
-        return total if diagonal == 0 else total - x
-    triangle = torch.ones(columns, columns, device=x.device, dtype=x.dtype).tril_(diagonal)
-    return (triangle @ x.flatten(1)).view(x.shape)
+    """Products with a triangle of ones, block by block: faster than a cumulative sum, and still linear in the columns."""
+    size = min(len(x), COLUMNS_PER_PRODUCT)
+    triangle = torch.ones(size, size, device=x.device, dtype=x.dtype).tril_(diagonal)
+    sums, carried = [], torch.zeros_like(x[0]).flatten()
+    for block in x.flatten(1).split(size):
+        sums.append(triangle[: len(block), : len(block)] @ block + carried)
+        carried = carried + block.sum(0)
+    return torch.cat(sums).view(x.shape)
 
 
 def tilt(logits: Tensor, bias: Tensor, margin: Tensor) -> Tensor:

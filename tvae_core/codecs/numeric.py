@@ -17,8 +17,9 @@ from tvae_core.codecs.domain import NumberDomain, grid_of
 from tvae_core.errors import DataError
 from tvae_core.layout import ColumnLayout
 
-# Up to this many distinct values, each is a code of its own.
-MOST_VALUES = 250
+# Up to this many distinct values, each is a code of its own; in a small table only while a value stands for several
+# rows, for a code per row would be learned by heart.
+MOST_VALUES, FEWEST_VALUES, ROWS_PER_VALUE = 250, 20, 5
 # A value held by more than this share of the rows, and by more than this many, is an atom.
 ATOM_SHARE, ATOM_ROWS = 1e-3, 4
 # Cells in one token, and the fewest training rows that a cell stands for.
@@ -194,7 +195,7 @@ class NumericCodec:
 def split_atoms(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The values that get a code of their own, ascending, and the numbers that are left for cells."""
     values, counts = np.unique(numbers, return_counts=True)
-    if len(values) <= MOST_VALUES:
+    if len(values) <= max(FEWEST_VALUES, min(MOST_VALUES, len(numbers) // ROWS_PER_VALUE)):
         return values, numbers[:0]
     frequent = values[counts > max(ATOM_SHARE * len(numbers), ATOM_ROWS)]
     return frequent, numbers[~np.isin(numbers, frequent)]
