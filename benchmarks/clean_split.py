@@ -7,7 +7,7 @@ exact_copies: share of all synthetic rows that equal a training row in every col
 exact_copies_holdout: the same of the holdout's rows, which no generator has made.
 exact_copies_of_holdout: share of all synthetic rows that equal a holdout row: what falls on a row by chance alone.
 unseen_shape, unseen_trend, unseen_c2st: the scores of fidelity with the holdout in place of the training rows: a
-generator that had only memorised would do well above and badly here.
+generator that had only memorised would do well above and badly here. `real_halves`: what the two real halves score.
 """
 
 import tempfile
@@ -41,6 +41,7 @@ def measure(args, whole: Path, folder: Path) -> dict:
 
     train, holdout, _ = common.halves(whole, folder)
     real, unseen = pd.read_parquet(train), pd.read_parquet(holdout)
+    halves = common.score(args, holdout, train, train, [], "income")
     rows = []
     for seed in args.seeds:
         out = folder / f"clean-{seed}.parquet"
@@ -55,10 +56,15 @@ def measure(args, whole: Path, folder: Path) -> dict:
             "exact_copies_holdout": share_standing_in(unseen, real),
             "exact_copies_of_holdout": share_standing_in(synthetic, unseen),
         }
-        unseen = common.score(args, holdout, train, out, [], "income")
-        rows.append({**scores, **copies, **{f"unseen_{name}": unseen[name] for name in UNSEEN}})
+        against_unseen = common.score(args, holdout, train, out, [], "income")
+        rows.append({**scores, **copies, **{f"unseen_{name}": against_unseen[name] for name in UNSEEN}})
         common.note(f"seed {seed}: {rows[-1]}")
-    return {"seeds": args.seeds, "each": rows, "over_seeds": common.spread(rows)}
+    return {
+        "seeds": args.seeds,
+        "real_halves": {name: halves[name] for name in UNSEEN},
+        "each": rows,
+        "over_seeds": common.spread(rows),
+    }
 
 
 def share_standing_in(rows, others) -> float:

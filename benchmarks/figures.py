@@ -81,7 +81,7 @@ def default_table(results: Mapping[str, Result], *, ranges: bool = False) -> str
 
 def privacy(results: Mapping[str, Result], *, ranges: bool = False) -> str:
     """Adult, clean halves."""
-    over = results["clean_split"]["figures"]["over_seeds"]
+    over, halves = (results["clean_split"]["figures"][key] for key in ("over_seeds", "real_halves"))
     show = mean_and_range if ranges else lambda figure: number(figure["mean"])
     names = {
         "dcr_share": "nearer to a training row than to a holdout row (ideal: one half)",
@@ -89,9 +89,9 @@ def privacy(results: Mapping[str, Result], *, ranges: bool = False) -> str:
         "exact_copies_of_holdout": "synthetic rows equal to a holdout row",
         "exact_copies_holdout": "holdout rows equal to a training row",
         "c2st": "c2st against the training rows",
-        "unseen_c2st": "c2st against the holdout",
+        "unseen_c2st": f"c2st against the holdout (the real halves: {number(halves['c2st'])})",
         "trend": "trend against the training rows",
-        "unseen_trend": "trend against the holdout",
+        "unseen_trend": f"trend against the holdout (the real halves: {number(halves['trend'])})",
     }
     rows = [
         [label, f"{over[n]['mean']:.3%}" if n.startswith("exact") else show(over[n])]
@@ -162,4 +162,4 @@ def busy(results: Mapping[str, Result]) -> str:
     ]
     if not names:
         return ""
-    return f"The machine was busy with other work while {', '.join(names)} ran: of their times only ratios count."
+    return f"The machine was busy with other work while {', '.join(names)} ran: their times say little, ratios apart."

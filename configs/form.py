@@ -31,16 +31,25 @@ def explain_fields(documented: type) -> dict[str, str]:
     >>> class Point:
     ...     '''A point.
     ...
-    ...     x, y: the coordinates.
+    ...     x, y: the coordinates,
+    ...         in metres.
     ...     '''
     >>> explain_fields(Point)
-    {'x': 'the coordinates.', 'y': 'the coordinates.'}
+    {'x': 'the coordinates, in metres.', 'y': 'the coordinates, in metres.'}
     """
-    explanations = {}
+    explanations: dict[str, str] = {}
+    names: list[str] = []
+    indent = 0
     for line in (inspect.getdoc(documented) or "").splitlines():
-        names, colon, text = line.strip().partition(": ")
-        if colon and all(name.isidentifier() for name in names.split(", ")):
-            explanations.update(dict.fromkeys(names.split(", "), text))
+        text = line.strip()
+        head, colon, body = text.partition(": ")
+        if colon and all(name.isidentifier() for name in head.split(", ")):
+            names, indent = head.split(", "), len(line) - len(text)
+            explanations.update(dict.fromkeys(names, body))
+        elif text and len(line) - len(text) > indent:  # the rest of an explanation is indented below it
+            explanations.update({name: f"{explanations[name]} {text}" for name in names})
+        else:
+            names = []
     return explanations
 
 
