@@ -306,7 +306,7 @@ def inclusive_sum(x: Tensor) -> Tensor:
 
 
 def _prefix_sum(x: Tensor, *, diagonal: int) -> Tensor:
-    """Products with a triangle of ones, block by block: faster than a cumulative sum, and still linear in the columns."""
+    """Products with a triangle of ones, block by block: faster than a cumulative sum, and as linear in the columns."""
     size = min(len(x), COLUMNS_PER_PRODUCT)
     triangle = torch.ones(size, size, device=x.device, dtype=x.dtype).tril_(diagonal)
     sums, carried = [], torch.zeros_like(x[0]).flatten()
