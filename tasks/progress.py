@@ -36,7 +36,8 @@ class ProgressArtifact:
         percent = 100.0 * done / total
         if self._id is None:
             created = create_progress_artifact(percent, key=self._key, description=self._description)
-            self._id = cast(UUID, created)  # a coroutine only where an event loop runs: stages are synchronous
+            # A coroutine only where an event loop runs: stages are synchronous.
+            self._id = cast(UUID, created)
         else:
             update_progress_artifact(self._id, progress=percent)
 
