@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tvae_core.layout import Layout
+from tvae_core.layout import ColumnLayout, Layout
 
 FREQUENCIES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 FEATURES = 2 * len(FREQUENCIES) + 1
@@ -30,37 +30,36 @@ def token_ranks(ranks: np.ndarray, token_of_code: np.ndarray) -> np.ndarray:
 
 
 class RankMaps(nn.Module):
-    """For each ordered column a linear map from rank features to vectors: (rows of all ordered columns, dim)."""
+    """For each ordered column a linear map from rank features to vectors, added to the columns' free vectors."""
 
     features: Tensor
-    places: Tensor
 
     def __init__(self, layout: Layout, dim: int, *, per_token: bool) -> None:
         super().__init__()
-        ordered = [j for j, c in enumerate(layout.columns) if c.ranks is not None]
-        offsets = layout.token_offsets if per_token else layout.code_offsets
-        sizes = layout.tokens if per_token else layout.codes
-        self.sizes = [sizes[j] for j in ordered]
-        ranks = [_ranks(layout, j, per_token) for j in ordered]
-        empty = np.zeros(0)
-        places = [np.arange(offsets[j], offsets[j] + sizes[j]) for j in ordered]
-        self.register_buffer("features", rank_features(np.concatenate([*ranks, empty])), persistent=False)
-        all_places = torch.from_numpy(np.concatenate([*places, empty]).astype(np.int64))
-        self.register_buffer("places", all_places, persistent=False)
-        self.maps = nn.Parameter(torch.empty(len(ordered), FEATURES, dim))
+        self.sizes = layout.tokens if per_token else layout.codes
+        self.ordered = [c.ranks is not None for c in layout.columns]
+        ranks = [_ranks(c, per_token) for c in layout.columns if c.ranks is not None]
+        features = rank_features(np.concatenate([*ranks, np.zeros(0)]))
+        self.register_buffer("features", features, persistent=False)
+        self.maps = nn.Parameter(torch.empty(sum(self.ordered), FEATURES, dim))
 
     def add_to(self, free: Tensor) -> Tensor:
         """Free vectors (all, dim) plus the smooth part of the ordered columns' ones."""
-        if not self.sizes:
+        if not any(self.ordered):
             return free
-        parts = [f @ m for f, m in zip(self.features.split(self.sizes), self.maps, strict=True)]
-        return free.index_add(0, self.places, torch.cat(parts))
+        sizes = [size for size, ordered in zip(self.sizes, self.ordered, strict=True) if ordered]
+        smooth = zip(self.features.split(sizes), self.maps.unbind(), strict=True)
+        # One piece per column, zeros for the unordered: a sum of whole matrices, which has a cheap gradient.
+        pieces = [
+            torch.mm(*next(smooth)) if ordered else free.new_zeros(size, free.shape[1])
+            for size, ordered in zip(self.sizes, self.ordered, strict=True)
+        ]
+        return free + torch.cat(pieces)
 
 
-def _ranks(layout: Layout, column: int, per_token: bool) -> np.ndarray:
-    one = layout.columns[column]
-    assert one.ranks is not None
-    return token_ranks(one.ranks, one.token_of_code) if per_token else one.ranks
+def _ranks(column: ColumnLayout, per_token: bool) -> np.ndarray:
+    assert column.ranks is not None
+    return token_ranks(column.ranks, column.token_of_code) if per_token else column.ranks
 
 
 class CodeTable(nn.Module):
