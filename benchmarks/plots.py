@@ -86,7 +86,7 @@ def plot_adult(results):
         axis.axvspan(UNKNOWN / 1.6, UNKNOWN * 1.6, color="#f2f2f2", zorder=0)
         axis.set(xscale="log", xlim=(20, UNKNOWN * 1.6), ylim=limits)
         axis.set_xticks(
-            [30, 100, 300, 1_000, UNKNOWN], ["30 s", "100 s", "300 s", "1,000 s", "not\npublished"]
+            [30, 100, 300, 1_000, UNKNOWN], ["30 s", "100 s", "300 s", "1,000 s", "time\nunknown"]
         )
         axis.minorticks_off()
         axis.set_title(f"{score} ({BEST[score]})", fontsize=10, loc="left")
