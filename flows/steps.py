@@ -15,6 +15,7 @@ from tasks.services import planning
 from tasks.services.generators import MANIFEST, describe_epoch, fit_generator, open_generator
 from tasks.services.store import StoreError, local_path, open_store, split_uri
 from tasks.services.tables import OpenedTable, open_table, reference_table
+from tvae_core.constraints.propose import propose_constraints
 from tvae_core.schema import TableSchema, infer_schema
 from tvae_core.settings import ModelSettings
 
@@ -33,11 +34,12 @@ def _schema(address: str | None, source: OpenedTable, console: Console) -> Table
 
 
 def propose_schema(data: str, *, ranges: bool, entity: str | None) -> str:
-    """A proposed schema as YAML that opens with what to do with it."""
+    """A proposed schema as YAML that opens with what to do with it; the constraints found stand as comments below."""
     with _table(data) as source:
         proposed = replace(infer_schema(source, ranges=ranges), entity=entity)
+        constraints = propose_constraints(source, proposed)
     head = "# Proposed by `tvae schema`. Read it, correct it, and name it as `schema` in the configuration.\n"
-    return head + planning.schema_text(proposed)
+    return head + planning.schema_text(proposed) + planning.constraints_text(constraints)
 
 
 def validate(data: str, schema: str | None, suite: str | None, out: Path | None) -> tuple[bool, str]:

@@ -4,6 +4,8 @@ TVAE(seed=1).fit("people.parquet").sample(1000)
 """
 
 from tvae_core.codecs import ColumnCodec
+from tvae_core.constraints import Constraint, Derived, FixedCombinations, Inequality, Range
+from tvae_core.constraints.propose import propose_constraints
 from tvae_core.errors import (
     ArtifactError,
     ConditionError,
@@ -31,13 +33,18 @@ __all__ = [
     "ColumnKind",
     "ColumnSchema",
     "ConditionError",
+    "Constraint",
     "DataError",
     "Decoder",
+    "Derived",
     "DigestError",
     "Encoder",
+    "FixedCombinations",
     "FormatError",
+    "Inequality",
     "ModelSettings",
     "NotFittedError",
+    "Range",
     "SchemaError",
     "SettingsError",
     "TVAEError",
@@ -48,4 +55,5 @@ __all__ = [
     "__version__",
     "as_source",
     "infer_schema",
+    "propose_constraints",
 ]

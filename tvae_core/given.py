@@ -113,10 +113,14 @@ def _resampled(codes: Tensor, weight: Tensor) -> Tensor:
 
 
 class GivenFrame:
-    """Row by row, the cells of a table that are not missing; missing cells, and absent columns, are drawn."""
+    """Row by row, the cells of a table that are not missing; missing cells, and absent columns, are drawn.
 
-    def __init__(self, codec: TableCodec, table: pa.Table) -> None:
+    `asked` is the table as the caller gave it, before constraints put it into the model's terms.
+    """
+
+    def __init__(self, codec: TableCodec, table: pa.Table, asked: pa.Table | None = None) -> None:
         self.table = table
+        self.asked = table if asked is None else asked
         self.rows = table.num_rows
         names = [c.name for c in codec.modelled]
         for name in table.column_names:
@@ -157,13 +161,17 @@ class GivenFrame:
 
     def finish(self, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
         """See `Given`."""
-        arrays = list(batch.columns)
-        for place, field in enumerate(batch.schema):
-            if field.name not in self.table.column_names:
-                continue
-            own = self.table[field.name].slice(first, len(batch)).combine_chunks()
-            plain = plain_values(own)
-            inner = value_type(field.type)
-            filled = pc.coalesce(plain.cast(inner), plain_values(arrays[place]))
-            arrays[place] = filled.dictionary_encode().cast(field.type) if inner != field.type else filled
-        return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
+        return with_cells(batch, self.table, first)
+
+
+def with_cells(batch: pa.RecordBatch, table: pa.Table, first: int) -> pa.RecordBatch:
+    """Rows `first`, `first` + 1, ... of a sample with the cells that `table` has for them exactly as they are."""
+    arrays = list(batch.columns)
+    for place, field in enumerate(batch.schema):
+        if field.name not in table.column_names:
+            continue
+        plain = plain_values(table[field.name].slice(first, len(batch)).combine_chunks())
+        inner = value_type(field.type)
+        filled = pc.coalesce(plain.cast(inner), plain_values(arrays[place]))
+        arrays[place] = filled.dictionary_encode().cast(field.type) if inner != field.type else filled
+    return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)

@@ -12,6 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from tvae_core.arrow_types import is_number, is_temporal, is_text, parse_type, unsupported_reason
+from tvae_core.constraints import (
+    Constraint,
+    check_constraints,
+    constraint_to_dict,
+    constraints_from_list,
+)
 from tvae_core.errors import SchemaError
 from tvae_core.sources import as_source
 from tvae_core.summary import ColumnSummary, summarise
@@ -90,11 +96,15 @@ def allowed_kinds(arrow: pa.DataType) -> tuple[ColumnKind, ...]:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """A table's columns in order, the column that names the entity behind a row, and the fewest rows accepted."""
+    """A table's columns in order, the column that names the entity behind a row, and the fewest rows accepted.
+
+    `constraints` are rules that every row of the table obeys and every sampled row will obey.
+    """
 
     columns: tuple[ColumnSchema, ...]
     entity: str | None = None
     minimum_rows: int = 2
+    constraints: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.columns:
@@ -106,6 +116,7 @@ class TableSchema:
             raise SchemaError(f"entity {self.entity!r} is not one of the columns: {', '.join(self.names)}")
         if self.minimum_rows < 1:
             raise SchemaError(f"minimum_rows must be at least 1, but it is {self.minimum_rows}")
+        check_constraints(self.constraints, {c.name: c for c in self.columns})
 
     @property
     def names(self) -> list[str]:
@@ -132,7 +143,10 @@ class TableSchema:
         out: dict[str, Any] = {"minimum_rows": self.minimum_rows}
         if self.entity is not None:
             out["entity"] = self.entity
-        return {**out, "columns": {c.name: c.to_dict() for c in self.columns}}
+        out["columns"] = {c.name: c.to_dict() for c in self.columns}
+        if self.constraints:
+            out["constraints"] = [constraint_to_dict(c) for c in self.constraints]
+        return out
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "TableSchema":
@@ -140,7 +154,7 @@ class TableSchema:
 
         Raises SchemaError naming the key and what was expected there.
         """
-        _refuse_unknown(plain, {"columns", "entity", "minimum_rows"}, "the schema")
+        _refuse_unknown(plain, {"columns", "entity", "minimum_rows", "constraints"}, "the schema")
         columns = plain.get("columns")
         if not isinstance(columns, Mapping):
             raise SchemaError("a schema needs `columns`: a mapping from column name to {kind, type, ...}")
@@ -148,7 +162,8 @@ class TableSchema:
         if not isinstance(minimum_rows, int) or isinstance(minimum_rows, bool):
             raise SchemaError(f"minimum_rows must be an integer, but it is a {type(minimum_rows).__name__}")
         read = tuple(_column_from_dict(str(name), body) for name, body in columns.items())
-        return cls(read, entity=plain.get("entity"), minimum_rows=minimum_rows)
+        constraints = constraints_from_list(plain.get("constraints") or ())
+        return cls(read, plain.get("entity"), minimum_rows, constraints)
 
 
 def _refuse_unknown(plain: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -12,16 +13,17 @@ import pyarrow as pa
 import torch
 
 from tvae_core.artifact import read_generator, write_generator
-from tvae_core.codecs.categorical import plain_values
 from tvae_core.conditions import read_balance, read_conditions
+from tvae_core.constraints.set import ConstraintSet
 from tvae_core.errors import ArtifactError, ConditionError, DataError, NotFittedError, SettingsError
 from tvae_core.given import Given, GivenConditions, GivenFrame
+from tvae_core.holdback import hold_back
 from tvae_core.networks import Networks
-from tvae_core.randomness import numpy_generator, seed_sequence, torch_generator
+from tvae_core.randomness import seed_sequence, torch_generator
 from tvae_core.sampling import Request, rebatch, sample_blocks
 from tvae_core.schema import TableSchema, infer_schema
 from tvae_core.settings import ModelSettings, Preset
-from tvae_core.sources import TableSource, as_source, table_from_frame
+from tvae_core.sources import as_source, table_from_frame
 from tvae_core.table import EncodedTable, TableCodec
 from tvae_core.training import Batches, OnEpoch, fit_prior, size_to_table, train
 
@@ -39,6 +41,7 @@ class TVAE:
     device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, ...
 
     After `fit` or `load`: `schema_`, `settings_` (every setting with its value), `history_` (a record per epoch).
+    After sampling: `constraint_counts_` (for each constraint, in how many of the last sample's rows it had to repair).
 
     >>> import pandas as pd
     >>> table = pd.DataFrame({"x": [1, 2, 3, 4] * 50, "y": ["a", "b", "a", "b"] * 50})
@@ -75,8 +78,11 @@ class TVAE:
         if rows < needed:
             raise DataError(f"the table has {rows} rows: expected at least {needed}")
         settings = self.settings.resolved()
-        self.codec_ = TableCodec.fit(source, self.schema_, settings, seed=self.seed)
-        table = self.codec_.encode(source)
+        self.constraints_ = ConstraintSet.fit(source, self.schema_)
+        modelled = self.constraints_.reduced(self.schema_)
+        reduced = self.constraints_.reduce(source, modelled)
+        self.codec_ = TableCodec.fit(reduced, modelled, settings, seed=self.seed)
+        table = self.codec_.encode(reduced)
         held_back = hold_back(source, self.schema_, settings.validation_fraction or 0.0, self.seed)
         self._train(table.take(~held_back), table.take(held_back), settings, on_epoch)
         return self
@@ -110,7 +116,7 @@ class TVAE:
     def sample_table(self, n: int | None = None, **options: Any) -> pa.Table:
         """Draw n rows as an Arrow table of the training table's schema; options as in `sample_batches`."""
         self._check_fitted()
-        return pa.Table.from_batches(list(self.sample_batches(n, **options)), self.codec_.schema)
+        return pa.Table.from_batches(list(self.sample_batches(n, **options)), self.constraints_.schema)
 
     def sample_batches(
         self,
@@ -148,8 +154,11 @@ class TVAE:
                 f"n is {rows} but {known.rows} rows are given: leave n out, a frame says how many"
             )
         request = Request(rows or 0, self.seed if seed is None else seed, known, decoding_steps, present)
-        return rebatch(
-            sample_blocks(self.networks_, self.codec_, request, self.device), batch_size, self.codec_.schema
+        drawn = sample_blocks(self.networks_, self.codec_, request, self.device)
+        self.constraint_counts_: Counter[str] = Counter()
+        asked = known.asked if isinstance(known, GivenFrame) else None
+        return self.constraints_.restore(
+            rebatch(drawn, batch_size, self.codec_.schema), self.constraint_counts_, asked
         )
 
     def _check_looks(self, decoding_steps: int | None) -> None:
@@ -167,15 +176,16 @@ class TVAE:
         if given is not None and not isinstance(given, Mapping):
             if balance is not None:
                 raise ConditionError("a frame of given cells leaves nothing to balance: use one of the two")
-            return GivenFrame(self.codec_, given if isinstance(given, pa.Table) else table_from_frame(given))
-        conditions = read_conditions(self.codec_, given or {})
-        twice = set(given or {}) & ({balance} if isinstance(balance, str) else set(balance or {}))
+            asked = given if isinstance(given, pa.Table) else table_from_frame(given)
+            return GivenFrame(self.codec_, self.constraints_.give(asked, self.codec_.schema), asked)
+        wanted = self.constraints_.condition(given or {})
+        shares = {} if balance is None else self.constraints_.balance(balance)
+        twice = set(wanted) & set(shares)
         if twice:
             raise ConditionError(
                 f"columns {', '.join(sorted(twice))} are both given and balanced: use one of the two"
             )
-        if balance is not None:
-            conditions = read_balance(self.codec_, balance) + conditions
+        conditions = read_balance(self.codec_, shares) + read_conditions(self.codec_, wanted)
         return GivenConditions(self.codec_, conditions) if conditions else None
 
     def impute(self, data: pd.DataFrame, *, draws: int = 1, seed: int | None = None) -> pd.DataFrame:
@@ -204,7 +214,7 @@ class TVAE:
         return write_generator(
             Path(path),
             settings=settings,
-            codecs=self.codec_.to_dict(),
+            codecs={**self.codec_.to_dict(), **self.constraints_.to_dict()},
             weights=self.networks_.state_dict(),
             history=self.history_,
         )
@@ -218,6 +228,7 @@ class TVAE:
             model.settings_ = model.settings
             model.schema_ = TableSchema.from_dict(plain["schema"])
             model.codec_ = TableCodec.from_dict(codecs)
+            model.constraints_ = ConstraintSet.from_dict(codecs, model.codec_.schema)
             with torch.random.fork_rng(devices=[]):
                 model.networks_ = Networks.restored(model.settings_, model.codec_.layout, weights)
         except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:
@@ -267,27 +278,3 @@ def pick_device(device: str) -> torch.device:
             f"device is {device!r} but torch sees no GPU: use cpu or auto, or install torch for CUDA"
         )
     return picked
-
-
-def hold_back(source: TableSource, schema: TableSchema, fraction: float, seed: int) -> np.ndarray:
-    """Which rows (rows,) bool are held back to stop training early: whole entities where the schema names one.
-
-    At least one row stays on either side; a table too small to spare any holds none back.
-    """
-    rows = source.num_rows
-    if fraction == 0.0 or rows * fraction < 1:
-        return np.zeros(rows, bool)
-    groups = np.arange(rows) if schema.entity is None else entity_numbers(source, schema.entity)
-    count = int(groups.max()) + 1
-    chosen = numpy_generator(seed, "hold back").permutation(count) < max(1, round(count * fraction))
-    held: np.ndarray = chosen[groups]
-    return held if 0 < held.sum() < rows else np.zeros(rows, bool)
-
-
-def entity_numbers(source: TableSource, entity: str) -> np.ndarray:
-    """Each row's entity as a number (rows,), equal for equal values; a missing value is an entity of its own."""
-    column = pa.chunked_array([plain_values(b.column(entity)) for b in source.batches()])
-    codes, _ = pd.factorize(column.to_pandas(), use_na_sentinel=True)
-    alone = codes < 0
-    codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
-    return codes

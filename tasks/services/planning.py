@@ -1,5 +1,6 @@
 """What a run's outputs are called: names derived from everything that decides their content."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -9,6 +10,7 @@ from configs import ConfigError, RunConfig, read_yaml
 from tasks.references import FileRef, RunPlan, TableRef, Workspace
 from tasks.services.keys import fingerprint
 from tasks.services.store import open_store, split_uri
+from tvae_core.constraints import Constraint, constraint_to_dict
 from tvae_core.schema import TableSchema
 
 
@@ -48,7 +50,7 @@ def read_schema(address: str) -> TableSchema:
 def parse_schema(plain: Any, origin: str) -> TableSchema:
     """The schema in plain values; errors name `origin`."""
     if not isinstance(plain, dict):
-        raise ConfigError(f"{origin}: expected the keys columns, entity and minimum_rows")
+        raise ConfigError(f"{origin}: expected the keys columns, entity, minimum_rows and constraints")
     try:
         return TableSchema.from_dict(plain)
     except ValueError as error:
@@ -58,3 +60,20 @@ def parse_schema(plain: Any, origin: str) -> TableSchema:
 def schema_text(schema: TableSchema) -> str:
     """The schema as YAML, columns in the table's order."""
     return yaml.safe_dump(schema.to_dict(), sort_keys=False, allow_unicode=True, width=110)
+
+
+def constraints_text(proposed: Sequence[Constraint]) -> str:
+    """Proposed constraints as commented YAML, one a line: taking the `#` away confirms them."""
+    if not proposed:
+        return ""
+    lines = [
+        yaml.safe_dump(
+            constraint_to_dict(c), sort_keys=False, allow_unicode=True, default_flow_style=True, width=2**31
+        )
+        for c in proposed
+    ]
+    head = (
+        "\n# Every row obeys these. Uncomment `constraints:` and those that must hold in every sampled row too.\n"
+        "#constraints:\n"
+    )
+    return head + "".join(f"#- {line}" for line in lines)

@@ -1,0 +1,254 @@
+"""One column never above another: the higher one is modelled as its distance from the lower one.
+
+So ties, durations and margins are learned as such, and no sampled row can break the rule. The price: the higher
+column's own round numbers are kept only as far as its grid (whole days, hundreds) goes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tvae_core.arrow_types import is_number, is_temporal, parse_type
+from tvae_core.codecs.categorical import plain_values
+from tvae_core.codecs.domain import NumberDomain, grid_of
+from tvae_core.constraints.base import (
+    Changes,
+    Columns,
+    batches_of,
+    check_flag,
+    check_keys,
+    check_name,
+    domain_of,
+    present_in,
+    refuse_broken,
+)
+from tvae_core.errors import ConditionError, DataError, SchemaError
+from tvae_core.sources import TableSource
+
+if TYPE_CHECKING:
+    from tvae_core.schema import ColumnSchema
+
+LARGEST_SPAN = 2.0**62
+
+
+@dataclass(frozen=True)
+class Inequality:
+    """`low` <= `high` in every row (`strict`: low < high), numbers or dates; a row that misses one of them obeys."""
+
+    kind: ClassVar[str] = "inequality"
+
+    low: str
+    high: str
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.low == self.high:
+            raise SchemaError(f"column {self.low!r} can't be compared with itself")
+
+    @property
+    def label(self) -> str:
+        """See `Constraint`."""
+        return f"{self.low!r} {'<' if self.strict else '<='} {self.high!r}"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See `Constraint`."""
+        return (self.low,)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """See `Constraint`."""
+        return (self.high,)
+
+    def check(self, columns: "Mapping[str, ColumnSchema]") -> None:
+        """See `Constraint`."""
+        for name in (self.low, self.high):
+            if columns[name].kind not in ("continuous", "datetime"):
+                raise SchemaError(f"column {name!r} is {columns[name].kind}: expected numbers or dates")
+        common_type(columns[self.low].arrow_type, columns[self.high].arrow_type)
+
+    def fit(self, source: TableSource) -> "FittedInequality":
+        """See `Constraint`."""
+        high_type = source.schema.field(self.high).type
+        common = common_type(source.schema.field(self.low).type, high_type)
+        domains = [domain_of(source, name, common) for name in (self.low, self.high)]
+        places = [d.decimals for d in domains]
+        decimals = None if None in places else max(p for p in places if p is not None)
+        fitted = FittedInequality(self, NumberDomain(self.high, common, decimals), high_type)
+        broken, lows, highs, grid = 0, _Span(), _Span(), 0
+        for columns in batches_of(source, (self.low, self.high)):
+            low, high, missing = fitted.read(columns)
+            both = ~missing.any(axis=0)
+            with np.errstate(invalid="ignore"):
+                broken += int((both & (low >= high if self.strict else low > high)).sum())
+            lows.widen(low[~missing[0]])
+            present = high[~missing[1]]
+            highs.widen(present)
+            if fitted.domain.integral and len(present):
+                values = np.unique(np.append(present, highs.first))
+                grid = int(np.gcd(grid, grid_of(values))) if len(values) > 1 else grid
+        refuse_broken(self.label, broken, source.num_rows)
+        if lows.first is None or highs.first is None:
+            raise DataError(
+                f"constraint {self.label}: a column without values can't be compared; take it out"
+            )
+        if float(highs.high) - float(min(lows.low, highs.low)) >= LARGEST_SPAN:
+            raise DataError(f"constraint {self.label}: the columns span more than 2**62; scale them")
+        return replace(fitted, base=lows.low, least=highs.low, most=highs.high, step=max(1, grid))
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `Constraint`."""
+        return {"low": self.low, "high": self.high, **({"strict": True} if self.strict else {})}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Inequality":
+        """See `Constraint`."""
+        check_keys(plain, ("low", "high"), ("strict",))
+        strict = check_flag(plain.get("strict", False), "strict")
+        return cls(check_name(plain["low"], "low"), check_name(plain["high"], "high"), strict)
+
+    def restored(self, state: Mapping[str, Any]) -> "FittedInequality":
+        """See `Constraint`."""
+        domain = NumberDomain.from_dict(state["domain"])
+        ends = {key: state[key] for key in ("base", "least", "most")}
+        return FittedInequality(self, domain, parse_type(state["type"]), **ends, step=int(state["step"]))
+
+
+class _Span:
+    """The smallest and largest of the numbers seen, and the first of them."""
+
+    def __init__(self) -> None:
+        self.first: Any = None
+        self.low: Any = None
+        self.high: Any = None
+
+    def widen(self, numbers: np.ndarray) -> None:
+        if len(numbers):
+            self.first = numbers[0].item() if self.first is None else self.first
+            low, high = numbers.min().item(), numbers.max().item()
+            self.low = low if self.low is None else min(self.low, low)
+            self.high = high if self.high is None else max(self.high, high)
+
+
+@dataclass(frozen=True)
+class FittedInequality:
+    """Both columns in one domain, the lowest `low` seen (where low is missing, distances count from it), and the span
+    [`least`, `most`] and grid (`step`, counted from `least`) of the higher column.
+    """
+
+    declared: Inequality
+    domain: NumberDomain
+    type: pa.DataType
+    base: int | float = 0
+    least: int | float = 0
+    most: int | float = 0
+    step: int = 1
+
+    def read(self, columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Low and high (rows,) as numbers of the domain, 0 where missing, and where they are (2, rows)."""
+        out, masks = [], []
+        for name in (self.declared.low, self.declared.high):
+            numbers, missing = self.domain.to_numbers(plain_values(columns[name]).cast(self.domain.type))
+            values = np.zeros(len(missing), np.int64 if self.domain.integral else np.float64)
+            values[~missing] = numbers
+            out.append(values)
+            masks.append(missing)
+        return out[0], out[1], np.stack(masks)
+
+    def reduced(self, columns: "Mapping[str, ColumnSchema]") -> "dict[str, ColumnSchema | None]":
+        """See `FittedConstraint`: a distance, in units of the last decimal or of the dates' resolution."""
+        from tvae_core.schema import ColumnKind, ColumnSchema
+
+        kind, text = ColumnKind.CONTINUOUS, "int64" if self.domain.integral else "double"
+        name = self.declared.high
+        return {name: ColumnSchema(name, kind, text, columns[name].nullable)}
+
+    def reduce(self, columns: Columns) -> Changes:
+        """See `FittedConstraint`."""
+        low, high, missing = self.read(columns)
+        distance = high - np.where(missing[0], self.base, low)
+        return {self.declared.high: pa.array(distance, mask=missing[1])}
+
+    def restore(self, columns: Columns) -> tuple[dict[str, pa.Array], int]:
+        """See `FittedConstraint`; a repair keeps the higher column inside its training range and grid."""
+        name = self.declared.high
+        dtype = np.int64 if self.domain.integral else np.float64
+        distance = pc.fill_null(columns[name], 0).to_numpy(zero_copy_only=False).astype(dtype)
+        missing = ~present_in(columns[name])
+        low, _, masks = self.read({**columns, name: pa.nulls(len(missing), self.domain.type)})
+        high = np.where(masks[0], self.base, low).astype(dtype) + distance
+        kept = np.clip(high, self.least, self.most).astype(dtype)
+        if self.domain.integral:
+            kept = self.least + -((self.least - kept) // self.step) * self.step  # rounded up to the grid
+            floor = low + self.step if self.declared.strict else low
+        else:
+            own = self.type.to_pandas_dtype()
+            after = np.nextafter(low.astype(own), own(np.inf)).astype(np.float64)
+            floor = after if self.declared.strict else low
+        kept = np.where(masks[0], kept, np.maximum(kept, floor)).astype(dtype)
+        repaired = int(((kept != high) & ~missing).sum())
+        return {name: self.domain.to_array(kept, missing).cast(self.type)}, repaired
+
+    def give(self, cells: Columns) -> Changes:
+        """See `FittedConstraint`: a given higher value needs the lower one beside it."""
+        low, high = self.declared.low, self.declared.high
+        if high not in cells:
+            return {}
+        given = present_in(cells[high])
+        alone = given & ~(present_in(cells[low]) if low in cells else np.zeros(len(given), bool))
+        if alone.any():
+            raise ConditionError(
+                f"column {high!r} is modelled as its distance from {low!r} and can't be given without it "
+                f"({int(alone.sum())} rows): give {low!r} too, or leave {high!r} out"
+            )
+        both = {low: cells.get(low, pa.nulls(len(given), self.domain.type)), high: cells[high]}
+        lows, highs, _ = self.read(both)
+        wrong = given & (lows >= highs if self.declared.strict else lows > highs)
+        if wrong.any():
+            raise ConditionError(
+                f"{int(wrong.sum())} rows of the given cells break the constraint {self.declared.label}"
+            )
+        off = (highs < self.least) | (highs > self.most)
+        if self.domain.integral:
+            off |= (highs - self.least) % self.step != 0
+        if (given & off).any():
+            raise ConditionError(
+                f"column {high!r}: {int((given & off).sum())} given cells lie outside what training saw"
+            )
+        return self.reduce(both)
+
+    def condition(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """See `FittedConstraint`."""
+        high, low = self.declared.high, self.declared.low
+        if high in given:
+            raise ConditionError(
+                f"column {high!r} is modelled as its distance from {low!r} and can't be conditioned on: use {low!r}, "
+                "or give both in a frame"
+            )
+        return dict(given)
+
+    def balance(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """See `FittedConstraint`; numbers and dates are never balanced."""
+        return dict(wanted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `FittedConstraint`."""
+        return {
+            "domain": self.domain.to_dict(), "type": str(self.type), "base": self.base, "least": self.least,
+            "most": self.most, "step": self.step,
+        }  # fmt: skip
+
+
+def common_type(low: pa.DataType, high: pa.DataType) -> pa.DataType:
+    """The type in which two columns are compared. Raises SchemaError when there is none that loses nothing."""
+    if low == high and (is_number(low) or is_temporal(low)):
+        return low
+    if pa.types.is_integer(low) and pa.types.is_integer(high):
+        return pa.int64()
+    if pa.types.is_floating(high) and (pa.types.is_floating(low) or pa.types.is_integer(low)):
+        return pa.float64()
+    raise SchemaError(f"columns of types {low} and {high} can't be compared: cast one to the other's type")

@@ -1,0 +1,167 @@
+"""All constraints of a table together: what the model sees of the table, and the table back from what it drew."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from tvae_core.arrow_types import parse_type, value_type
+from tvae_core.codecs.categorical import plain_values
+from tvae_core.constraints import constraint_to_dict, constraints_from_list, in_restoring_order
+from tvae_core.constraints.base import FittedConstraint
+from tvae_core.errors import ConditionError
+from tvae_core.given import with_cells
+from tvae_core.schema import TableSchema
+from tvae_core.sources import TableSource
+from tvae_core.table import check_columns
+
+logger = logging.getLogger(__name__)
+
+
+class ConstraintSet:
+    """The fitted constraints in the order in which they are restored, and the columns of the whole table.
+
+    Without constraints it changes nothing.
+    """
+
+    def __init__(self, schema: pa.Schema, fitted: Sequence[FittedConstraint] = ()) -> None:
+        self.schema = schema
+        self.fitted = tuple(fitted)
+
+    @classmethod
+    def fit(cls, source: TableSource, schema: TableSchema) -> "ConstraintSet":
+        """Check every row and learn what restoring needs; each constraint reads its own columns only.
+
+        Raises SchemaError when the table's columns are not the schema's, DataError with the number of rows that break
+        a constraint.
+        """
+        check_columns(source.schema, schema)
+        fitted = [constraint.fit(source) for constraint in in_restoring_order(schema.constraints)]
+        return cls(source.schema.remove_metadata(), fitted)
+
+    def reduced(self, schema: TableSchema) -> TableSchema:
+        """The schema of what the model sees."""
+        columns = {c.name: c for c in schema.columns}
+        changes = {n: c for fitted in self.fitted for n, c in fitted.reduced(columns).items()}
+        kept = [changes.get(name, column) for name, column in columns.items()]
+        return replace(schema, columns=tuple(c for c in kept if c is not None), entity=None, constraints=())
+
+    def reduce(self, source: TableSource, schema: TableSchema) -> TableSource:
+        """The table as the model sees it, read batch by batch; `schema` is what `reduced` gave."""
+        return _Reduced(source, self, schema) if self.fitted else source
+
+    def reduce_batch(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
+        """The columns that are left of a batch of the real table."""
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        changes = {n: a for fitted in self.fitted for n, a in fitted.reduce(columns).items()}
+        kept = {name: changes.get(name, array) for name, array in columns.items()}
+        return {name: array for name, array in kept.items() if array is not None}
+
+    def restore(
+        self, batches: Iterator[pa.RecordBatch], counts: Counter[str], given: pa.Table | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Sampled batches with every column of the table; repaired rows are added to `counts` and logged.
+
+        Cells that were `given` (the table that `give` translated) stand in the rows exactly as they came.
+        """
+        if not self.fitted:
+            yield from batches
+            return
+        rows = 0
+        counts.update({fitted.declared.label: 0 for fitted in self.fitted})
+        for batch in batches:
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            for fitted in self.fitted:
+                written, repaired = fitted.restore(columns)
+                columns.update(written)
+                counts[fitted.declared.label] += repaired
+            whole = pa.RecordBatch.from_arrays([columns[n] for n in self.schema.names], schema=self.schema)
+            yield whole if given is None else with_cells(whole, given, rows)
+            rows += len(batch)
+        for label, repaired in counts.items():
+            if repaired:
+                logger.info("constraint %s: %d of %d sampled rows repaired", label, repaired, rows)
+
+    def give(self, table: pa.Table, model: pa.Schema) -> pa.Table:
+        """Given cells in the terms of the model's schema. Raises ConditionError for what can't be translated."""
+        if not self.fitted:
+            return table
+        unknown = [name for name in table.column_names if name not in self.schema.names]
+        if unknown:
+            raise ConditionError(f"no column {unknown[0]!r}: expected some of {', '.join(self.schema.names)}")
+        cells = {name: _typed(name, table[name], self.schema.field(name).type) for name in table.column_names}
+        for fitted in reversed(self.fitted):
+            for name, array in fitted.give(cells).items():
+                if array is None:
+                    cells.pop(name, None)
+                else:
+                    cells[name] = array
+        # A frame that is left without cells still says how many rows there are.
+        return pa.table(cells or {model.names[0]: pa.nulls(table.num_rows, model.types[0])})
+
+    def condition(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Conditions in the model's terms. Raises ConditionError for those that can't be translated."""
+        for fitted in reversed(self.fitted):
+            given = fitted.condition(given)
+        return dict(given)
+
+    def balance(self, wanted: str | Mapping[str, Any]) -> dict[str, Any]:
+        """Shares to balance in the model's terms. Raises ConditionError for those that can't be translated."""
+        shares: Mapping[str, Any] = {wanted: None} if isinstance(wanted, str) else wanted
+        for fitted in reversed(self.fitted):
+            shares = fitted.balance(shares)
+        return dict(shares)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Declarations, what was learned, and the whole table's columns, as plain JSON values; empty without any."""
+        if not self.fitted:
+            return {}
+        entries = [{**constraint_to_dict(f.declared), "fitted": f.to_dict()} for f in self.fitted]
+        columns = [{"name": f.name, "type": str(f.type), "nullable": f.nullable} for f in self.schema]
+        return {"constraints": {"columns": columns, "entries": entries}}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], schema: pa.Schema) -> "ConstraintSet":
+        """Rebuild what `to_dict` wrote; `schema` is the model's, the table's own where there are no constraints."""
+        if "constraints" not in plain:
+            return cls(schema)
+        body = plain["constraints"]
+        states = [entry["fitted"] for entry in body["entries"]]
+        declared = constraints_from_list(
+            [{k: v for k, v in e.items() if k != "fitted"} for e in body["entries"]]
+        )
+        fields = [pa.field(c["name"], parse_type(c["type"]), nullable=c["nullable"]) for c in body["columns"]]
+        return cls(pa.schema(fields), [d.restored(s) for d, s in zip(declared, states, strict=True)])
+
+
+def _typed(name: str, given: pa.ChunkedArray, arrow: pa.DataType) -> pa.Array:
+    """Given cells in the type of the column's values. Raises ConditionError."""
+    plain = plain_values(given)
+    try:
+        return plain.cast(value_type(arrow))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise ConditionError(
+            f"column {name!r} holds {arrow}: expected cells of that type, however {plain.type} came"
+        ) from None
+
+
+class _Reduced:
+    """A table without what its constraints determine."""
+
+    def __init__(self, source: TableSource, constraints: ConstraintSet, schema: TableSchema) -> None:
+        self.num_rows: int = source.num_rows
+        nullable = {field.name: field.nullable for field in source.schema}
+        self.schema: pa.Schema = pa.schema(
+            [pa.field(c.name, c.arrow_type, nullable=nullable[c.name]) for c in schema.columns]
+        )
+        self._source = source
+        self._constraints = constraints
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Read the table from its first row."""
+        for batch in self._source.batches():
+            columns = self._constraints.reduce_batch(batch)
+            yield pa.RecordBatch.from_arrays([columns[n] for n in self.schema.names], schema=self.schema)
