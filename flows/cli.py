@@ -150,15 +150,42 @@ def _sizes(key: str, text: str | None) -> tuple[int, ...] | None:
 
 @main.command()
 @click.argument("generator")
-@click.option("--rows", type=click.IntRange(min=1), required=True, help="How many rows to draw.")
+@click.option("--rows", type=click.IntRange(min=1), help="How many rows to draw.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="OUT.parquet")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="COLUMN=CONDITION",
+    help="Every row meets it: sex=Female, age=30..40, race=Black|Other, income= (missing). May be repeated.",
+)
+@click.option("--given", "known", metavar="TABLE", help="Known cells: one row is drawn for each of its rows.")
+@click.option("--balance", metavar="COLUMN", help="The levels of this column come in even shares.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="Runs in which columns are drawn; 1 is the classic TVAE."
+)
 @click.option("--seed", type=SEED, help="Another seed, other rows; the generator's own without it.")
 @DEVICE
-def sample(generator: str, rows: int, out: Path, seed: int | None, device: str) -> None:
+def sample(generator: str, out: Path, rows: int | None, **options: Any) -> None:
     """Draw synthetic rows from GENERATOR (a directory or its address in a store) into a Parquet file."""
     from flows import steps
 
-    click.echo(steps.sample(generator, rows, out, seed=seed, device=device))
+    click.echo(steps.sample(generator, rows, out, **options))
+
+
+@main.command()
+@click.argument("generator")
+@click.argument("data")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="OUT.parquet")
+@click.option(
+    "--draws", type=click.IntRange(min=1), default=1, show_default=True, help="How many times to fill."
+)
+@click.option("--seed", type=SEED, help="Another seed, other fillings; the generator's own without it.")
+@DEVICE
+def impute(generator: str, data: str, out: Path, **options: Any) -> None:
+    """Fill the missing cells of the table DATA from GENERATOR's conditional."""
+    from flows import steps
+
+    click.echo(steps.impute(generator, data, out, **options))
 
 
 @main.command()
