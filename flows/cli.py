@@ -1,9 +1,12 @@
 """The command line. Only click is imported here, so that ``tvae --help`` answers at once."""
 
+import contextlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ REFUSED = 1  # the gate or the validation said no
 WRONG_USE = 2  # wrong use or bad input
 DEFECT = 70  # sysexits' EX_SOFTWARE: neither the user's fault nor an answer
 INTERRUPTED = 130
+TERMINATED = 143
 
 SEED = click.IntRange(0, 2**32 - 1)
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -28,7 +32,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors that are raised on purpose show no traceback."""
         try:
-            return super().invoke(ctx)
+            with _terminated_in_good_order():
+                return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, click.Abort):
             raise
         except KeyboardInterrupt:
@@ -36,6 +41,23 @@ class Commands(click.Group):
             ctx.exit(INTERRUPTED)
         except Exception as error:
             ctx.exit(_explain(error))
+
+
+@contextlib.contextmanager
+def _terminated_in_good_order() -> Iterator[None]:
+    """Let SIGTERM end the process as an exit does: private copies are removed, and the temporary server ends too."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(TERMINATED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _explain(error: Exception) -> int:
