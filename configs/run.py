@@ -4,6 +4,7 @@ The same annotated types make the YAML file's keys, `tvae run --set`, and the pa
 the deployment. Defaults of the model live in `tvae_core.ModelSettings` and are nested here, not repeated.
 """
 
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -24,9 +25,13 @@ def _described(position: int, description: str, **bounds: Any) -> Any:
 
 
 def _address(value: str) -> str:
-    """Accept a local path, file:// or s3://, and never credentials inside an address."""
+    """Accept an absolute local path, file:// or s3://, and never credentials inside an address."""
     scheme, separator, rest = value.partition("://")
     if not separator:
+        if not PurePath(value).is_absolute():
+            raise ValueError(
+                "a relative path means nothing where a worker runs: give an absolute path, file:///... or s3://bucket/..."
+            )
         return value
     if scheme not in _SCHEMES:
         raise ValueError(
