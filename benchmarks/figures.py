@@ -11,7 +11,7 @@ from common import RESULTS, SCORES, table
 Result = dict[str, Any]
 OURS = {"default": "**ours, `default`**", "reference": "ours, `reference`"}
 RUN_HERE = {"tabularargn": "default", "reference_speed": "reference"}
-STAGES = {"codecs": "codecs", "epoch": "one epoch", "sample": "sampling"}
+STAGES = {"codecs": "codecs", "fit": "fit, one epoch", "sample": "sampling"}
 
 
 def load(folder: Path = RESULTS) -> dict[str, Result]:
@@ -112,9 +112,8 @@ def side_by_side(results: Mapping[str, Result]) -> str:
                 median(run["fit_seconds"] for run in figures["runs"][side]) for side in ("ours", "peer")
             )
             faster = figures["times_faster"]["median"]
-            rows.append(
-                [f"fit, `{preset}`", f"{ours:.0f} s", f"{figures['peer']}: {peer:.0f} s", f"{faster:.1f}"]
-            )
+            label = f"{figures['peer']}: {peer:.0f} s"
+            rows.append([f"fit, `{preset}`", f"{ours:.0f} s", label, f"{faster:.1f}"])
     if "codec_speed" in results:
         figures = results["codec_speed"]["figures"]
         peer = f"CTGAN's DataTransformer: {median(figures['seconds']['ctgan']):.1f} s"
@@ -127,11 +126,11 @@ def side_by_side(results: Mapping[str, Result]) -> str:
 def scale(results: Mapping[str, Result], direction: str) -> str:
     """Time and memory as planted tables grow taller or wider."""
     runs = results["wide_tall"]["figures"][direction]
-    head = ["rows x columns", *(f"{label}, s" for label in STAGES.values()), "most memory, GB"]
+    head = ["rows x columns", *(f"{label}: processor s" for label in STAGES.values()), "most memory, GB"]
     rows = []
     for run in runs["each"]:
         most = max(run[stage]["peak_bytes"] for stage in STAGES) / 1e9
-        times = [brief(run[stage]["seconds"]) for stage in STAGES]
+        times = [brief(run[stage]["processor_seconds"]) for stage in STAGES]
         rows.append([f"{run['rows']:,} x {run['columns']:,}", *times, f"{most:.2f}"])
     if runs["slopes"]:
         rows.append(["slope", *(f"{runs['slopes'][stage]:.2f}" for stage in STAGES), ""])

@@ -109,8 +109,12 @@ def plot_scale(results):
         for stage, colour in zip(figures.STAGES, ("#0072B2", "#D55E00", "#009E73"), strict=True):
             slope = runs["slopes"].get(stage)
             label = figures.STAGES[stage] + (f" (slope {slope:.2f})" if slope else "")
-            axis.plot(sizes, [r[stage]["seconds"] for r in runs["each"]], "o-", color=colour, label=label)
-        axis.set(xscale="log", yscale="log", xlabel=key, ylabel="seconds" if direction == "tall" else "")
+            axis.plot(
+                sizes, [r[stage]["processor_seconds"] for r in runs["each"]], "o-", color=colour, label=label
+            )
+        axis.set(
+            xscale="log", yscale="log", xlabel=key, ylabel="processor seconds" if direction == "tall" else ""
+        )
         other = "columns" if key == "rows" else "rows"
         axis.set_title(f"{runs['each'][0][other]:,} {other}", fontsize=10, loc="left")
         axis.grid(alpha=0.25)

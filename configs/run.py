@@ -4,11 +4,13 @@ The same annotated types make the YAML file's keys, `tvae run --set`, and the pa
 the deployment. Defaults of the model live in `tvae_core.ModelSettings` and are nested here, not repeated.
 """
 
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from configs.form import ExplainedByDocstring
+from tvae_core.conditions import parse_condition
 from tvae_core.metrics.rules import Rule, default_rules
 from tvae_core.schema import TableSchema
 from tvae_core.settings import ModelSettings
@@ -23,9 +25,13 @@ def _described(position: int, description: str, **bounds: Any) -> Any:
 
 
 def _address(value: str) -> str:
-    """Accept a local path, file:// or s3://, and never credentials inside an address."""
+    """Accept an absolute local path, file:// or s3://, and never credentials inside an address."""
     scheme, separator, rest = value.partition("://")
     if not separator:
+        if not PurePath(value).is_absolute():
+            raise ValueError(
+                "a relative path means nothing where a worker runs: give an absolute path, file:///... or s3://bucket/..."
+            )
         return value
     if scheme not in _SCHEMES:
         raise ValueError(
@@ -158,6 +164,27 @@ class SampleSection(Section):
     rows_per_part: int = _described(
         1, "Rows of one Parquet part, at least 1.", default=1_000_000, ge=1, le=10**9
     )
+    where: dict[str, str | int | float | bool | list[str] | None] = _described(
+        2,
+        "Conditions that every row meets, by column: a value, a range such as 30..40, alternatives such as Black|Other,"
+        " or nothing for missing. Default preset only.",
+        default={},
+    )
+    balance: str | None = _described(
+        3, "A categorical column whose levels shall come in even shares. Default preset only.", default=None
+    )
+    decoding_steps: int | None = _described(
+        4,
+        "In how many runs a row's columns are drawn, at least 1: 1 is the classic TVAE, empty the full chain.",
+        default=None,
+        ge=1,
+        le=10**6,
+    )
+
+    def options(self) -> dict[str, Any]:
+        """What `TVAE.sample_batches` is asked for beside the number of rows."""
+        given = {column: parse_condition(text) for column, text in self.where.items()} or None
+        return {"given": given, "balance": self.balance, "decoding_steps": self.decoding_steps}
 
 
 class ScoreSection(Section):

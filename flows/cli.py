@@ -1,9 +1,12 @@
 """The command line. Only click is imported here, so that ``tvae --help`` answers at once."""
 
+import contextlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ REFUSED = 1  # the gate or the validation said no
 WRONG_USE = 2  # wrong use or bad input
 DEFECT = 70  # sysexits' EX_SOFTWARE: neither the user's fault nor an answer
 INTERRUPTED = 130
+TERMINATED = 143
 
 SEED = click.IntRange(0, 2**32 - 1)
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -28,7 +32,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors that are raised on purpose show no traceback."""
         try:
-            return super().invoke(ctx)
+            with _terminated_in_good_order():
+                return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, click.Abort):
             raise
         except KeyboardInterrupt:
@@ -36,6 +41,23 @@ class Commands(click.Group):
             ctx.exit(INTERRUPTED)
         except Exception as error:
             ctx.exit(_explain(error))
+
+
+@contextlib.contextmanager
+def _terminated_in_good_order() -> Iterator[None]:
+    """Let SIGTERM end the process as an exit does: private copies are removed, and the temporary server ends too."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(TERMINATED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _explain(error: Exception) -> int:
@@ -150,15 +172,42 @@ def _sizes(key: str, text: str | None) -> tuple[int, ...] | None:
 
 @main.command()
 @click.argument("generator")
-@click.option("--rows", type=click.IntRange(min=1), required=True, help="How many rows to draw.")
+@click.option("--rows", type=click.IntRange(min=1), help="How many rows to draw.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="OUT.parquet")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="COLUMN=CONDITION",
+    help="Every row meets it: sex=Female, age=30..40, race=Black|Other, income= (missing). May be repeated.",
+)
+@click.option("--given", "known", metavar="TABLE", help="Known cells: one row is drawn for each of its rows.")
+@click.option("--balance", metavar="COLUMN", help="The levels of this column come in even shares.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="Runs in which columns are drawn; 1 is the classic TVAE."
+)
 @click.option("--seed", type=SEED, help="Another seed, other rows; the generator's own without it.")
 @DEVICE
-def sample(generator: str, rows: int, out: Path, seed: int | None, device: str) -> None:
+def sample(generator: str, out: Path, rows: int | None, **options: Any) -> None:
     """Draw synthetic rows from GENERATOR (a directory or its address in a store) into a Parquet file."""
     from flows import steps
 
-    click.echo(steps.sample(generator, rows, out, seed=seed, device=device))
+    click.echo(steps.sample(generator, rows, out, **options))
+
+
+@main.command()
+@click.argument("generator")
+@click.argument("data")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="OUT.parquet")
+@click.option(
+    "--draws", type=click.IntRange(min=1), default=1, show_default=True, help="How many times to fill."
+)
+@click.option("--seed", type=SEED, help="Another seed, other fillings; the generator's own without it.")
+@DEVICE
+def impute(generator: str, data: str, out: Path, **options: Any) -> None:
+    """Fill the missing cells of the table DATA from GENERATOR's conditional."""
+    from flows import steps
+
+    click.echo(steps.impute(generator, data, out, **options))
 
 
 @main.command()

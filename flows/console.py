@@ -31,13 +31,12 @@ class Console:
     def __enter__(self) -> "Console":
         if sys.stderr.isatty():
             from rich.console import Console as Terminal
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import BarColumn, Progress, TextColumn
 
             self._bars = Progress(
                 TextColumn(f"{{task.fields[stage]:<{STAGE_WIDTH}}}"),
                 BarColumn(bar_width=24),
                 TextColumn("{task.description}", markup=False),
-                TimeElapsedColumn(),
                 console=Terminal(stderr=True),
             )
             self._bars.start()
@@ -77,6 +76,7 @@ class Console:
             return
         text = self._bars.tasks[self._bars.task_ids.index(self._bar)].description
         self._bars.remove_task(self._bar)
+        self._bars.refresh()
         self._bar = None
         self._bars.console.print(self._line(self._stage or "", text), markup=False, highlight=False)
 

@@ -107,15 +107,80 @@ def _directory_to_fill(target: str) -> Iterator[Path]:
         save_directory(open_store(root), key, path)
 
 
-def sample(generator: str, rows: int, out: Path, *, seed: int | None, device: str) -> str:
+def sample(
+    generator: str,
+    rows: int | None,
+    out: Path,
+    *,
+    where: Sequence[str],
+    known: str | None,
+    balance: str | None,
+    steps: int | None,
+    seed: int | None,
+    device: str,
+) -> str:
     """Draw rows into one Parquet file; one line that says where it lies."""
     from tasks.services.sampling import write_sample
 
+    _check_place(out)
+    given: Any = _conditions(where)
+    if known is not None:
+        if rows is not None or where:
+            raise ConfigError(
+                "--given says how many rows there are and what is known of each: leave --rows and --where out"
+            )
+        given = _whole_table(known)
+        rows = given.num_rows
+    if rows is None:
+        raise ConfigError("say how many rows: --rows N, or --given TABLE for a row for each of its rows")
+    options = {"given": given or None, "balance": balance, "decoding_steps": steps}
+    with Console() as console, open_generator(generator, device=device) as tvae:
+        write_sample(tvae, rows, out, seed=seed, on_rows=console.counter("sample"), **options)
+    return f"{rows:,} rows lie at {out}"
+
+
+def impute(generator: str, data: str, out: Path, *, draws: int, seed: int | None, device: str) -> str:
+    """Fill a table's missing cells and write it; one line that says where it lies."""
+    import pyarrow as pa
+
+    from tasks.services.sampling import write_table
+
+    _check_place(out)
+    table = _whole_table(data)
+    with Console() as console, open_generator(generator, device=device) as tvae:
+        console.say(
+            "impute", f"{sum(c.null_count for c in table.columns):,} missing cells in {table.num_rows:,} rows"
+        )
+        filled = tvae.impute(table.to_pandas(), draws=draws, seed=seed)
+    if draws > 1:
+        filled = filled.reset_index(level="draw")
+    write_table(pa.Table.from_pandas(filled, preserve_index=False), out)
+    return f"{len(filled):,} rows lie at {out}"
+
+
+def _check_place(out: Path) -> None:
     if not out.parent.is_dir():
         raise ConfigError(f"--out {out}: the directory {out.parent} does not exist")
-    with Console() as console, open_generator(generator, device=device) as tvae:
-        write_sample(tvae, rows, out, seed=seed, on_rows=console.counter("sample"))
-    return f"{rows:,} rows lie at {out}"
+
+
+def _whole_table(address: str) -> Any:
+    import pyarrow as pa
+
+    with _table(address) as source:
+        return pa.Table.from_batches(source.batches(), source.schema)
+
+
+def _conditions(where: Sequence[str]) -> dict[str, Any]:
+    """COLUMN=CONDITION texts as conditions."""
+    from tvae_core.conditions import parse_condition
+
+    out = {}
+    for text in where:
+        column, equals, condition = text.partition("=")
+        if not equals or not column:
+            raise ConfigError(f"--where takes COLUMN=VALUE, COLUMN=LOW..HIGH or COLUMN=A|B, got {text!r}")
+        out[column] = parse_condition(condition)
+    return out
 
 
 def score(

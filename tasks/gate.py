@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from prefect import task
+from prefect.artifacts import create_markdown_artifact
 
 from tasks.progress import say
 from tasks.references import FileRef, GeneratorRef, ScoresRef, Workspace
@@ -25,6 +26,9 @@ def decide_release(
     name = f"verdict-{fingerprint(tuple(rules))}"
     reference = files.write_json(f"{name}.json", verdict.to_dict())
     report = files.write_text(f"{name}.md", verdict.to_markdown())
+    create_markdown_artifact(
+        verdict.to_markdown(), key="verdict", description="What the gate decided, and why"
+    )
     for result in verdict.warnings:
         say("gate", f"warning: {_describe(result)}")
     if not verdict.passed:

@@ -48,6 +48,7 @@ def sample_rows(
             seed=derive_seed(seed, "sample"),
             targets=targets,
             on_rows=row_counter("sample"),
+            **section.options(),
         )
         for path, count in drawn:
             kept = files.store.put_file(files.key(f"sample/{path.name}"), path)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tvae_core.arrow_types import value_type
+from tvae_core.arrow_types import is_text, value_type
 from tvae_core.codecs import CategoricalCodec, ColumnCodec, NumericCodec
 from tvae_core.errors import ConditionError, DataError
 from tvae_core.table import TableCodec, codec_type
@@ -31,6 +31,27 @@ class ColumnCondition:
     windows: np.ndarray
     value: pa.Scalar | None = None
     target: np.ndarray | None = None
+
+
+def parse_condition(text: Any) -> Any:
+    """A condition as text, for command lines and configurations, as the value that `read_conditions` takes.
+
+    Text stands for values of any type; a column that holds numbers or dates reads it as such. What is not text is
+    passed on as it is.
+
+    >>> parse_condition("Female"), parse_condition("30..40"), parse_condition("..40"), parse_condition("")
+    ('Female', ('30', '40'), (None, '40'), None)
+    >>> parse_condition("Black|Other")
+    ['Black', 'Other']
+    """
+    if not isinstance(text, str):
+        return text
+    if ".." in text:
+        low, _, high = text.partition("..")
+        return (low.strip() or None, high.strip() or None)
+    if "|" in text:
+        return text.split("|")
+    return text or None
 
 
 def read_conditions(codec: TableCodec, given: Mapping[str, Any]) -> list[ColumnCondition]:
@@ -103,11 +124,11 @@ def _any_of(codec: ColumnCodec, values: Sequence[Any], *, single: bool = False) 
             f"column {codec.name!r}: an empty list of values can't be met; name at least one"
         )
     try:
-        array = pa.array(values, value_type(codec_type(codec)))
+        array = typed_array(values, value_type(codec_type(codec)))
         codes = codec.encode(array)[0]
     except DataError as error:
         raise ConditionError(f"{error}: a value that was never seen can't be asked for") from None
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, OverflowError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, OverflowError):
         raise ConditionError(
             f"column {codec.name!r} holds {codec_type(codec)}: expected values of that type"
         ) from None
@@ -120,6 +141,14 @@ def _any_of(codec: ColumnCodec, values: Sequence[Any], *, single: bool = False) 
         for code, window in zip(codes, codec.windows_of(array), strict=True):
             shares[code], windows[code] = max(window[1] - window[0], 1e-6), window
     return ColumnCondition(codec.name, shares, windows, array[0] if single else None)
+
+
+def typed_array(values: Sequence[Any], arrow: pa.DataType) -> pa.Array:
+    """Values of a type, or text that spells them. Raises pyarrow's errors when they don't."""
+    spelled = [v for v in values if v is not None]
+    if spelled and all(isinstance(v, str) for v in spelled) and not is_text(arrow):
+        return pa.array(values, pa.string()).cast(arrow)
+    return pa.array(values, arrow)
 
 
 def _refuse_outside(codec: NumericCodec, array: pa.Array) -> None:

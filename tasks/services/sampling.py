@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,11 +21,23 @@ Progress = Callable[[int, int], None]
 
 
 def write_sample(
-    tvae: "TVAE", rows: int, path: Path, *, seed: int | None, on_rows: Progress | None = None
+    tvae: "TVAE",
+    rows: int,
+    path: Path,
+    *,
+    seed: int | None,
+    on_rows: Progress | None = None,
+    **options: Any,
 ) -> None:
-    """Draw `rows` rows into one Parquet file at `path`, which appears when it is whole."""
-    for _ in sample_parts(tvae, rows, rows, seed=seed, targets=iter([path]), on_rows=on_rows):
+    """Draw `rows` rows into one Parquet file at `path`, which appears when it is whole; see `sample_parts`."""
+    for _ in sample_parts(tvae, rows, rows, seed=seed, targets=iter([path]), on_rows=on_rows, **options):
         pass
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table to one Parquet file at `path`, which appears when it is whole."""
+    with _whole_file(path) as partial:
+        pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
 
 
 def sample_parts(
@@ -36,10 +48,12 @@ def sample_parts(
     seed: int | None,
     targets: Iterator[Path],
     on_rows: Progress | None = None,
+    **options: Any,
 ) -> Iterator[tuple[Path, int]]:
     """Draw `rows` rows into Parquet files of `rows_per_part`, one path of `targets` each.
 
     Yields each finished file with its rows before the next is begun, so that it can be stored and removed.
+    `options` are those of `TVAE.sample_batches`: given, balance, ...
     `on_rows(done, rows)` is called after every row group. Raises SettingsError when `rows` is not positive,
     StoreFullError when the disk is full.
     """
@@ -47,7 +61,7 @@ def sample_parts(
         raise SettingsError(
             f"at least one row must be asked for, got rows={rows}, rows_per_part={rows_per_part}"
         )
-    batches = tvae.sample_batches(rows, seed=seed, batch_size=ROW_GROUP)
+    batches = tvae.sample_batches(rows, seed=seed, batch_size=ROW_GROUP, **options)
     done = 0
     pending: list[pa.RecordBatch] = []
     for count in _part_sizes(rows, rows_per_part):

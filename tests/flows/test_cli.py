@@ -307,3 +307,44 @@ def test_a_full_disk_leaves_no_file_and_says_so(
     assert result.exit_code == 2
     assert "No space left on device" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sampling_meets_conditions_given_cells_and_balance(generator: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    done = tvae(
+        "sample", generator, "--rows", "50", "--out", out, "--where", "smoker=true", "--where", "age=20..40"
+    )
+    assert done.exit_code == 0, done.output
+    drawn = pq.read_table(out).to_pandas()
+    assert drawn.smoker.all()
+    assert drawn.age.between(20, 40).all()
+    known = tmp_path / "known.parquet"
+    pq.write_table(pa.table({"age": [30, None, 50]}), known)
+    done = tvae("sample", generator, "--given", known, "--out", out)
+    assert done.exit_code == 0, done.output
+    ages = pq.read_table(out)["age"].to_pylist()
+    assert (ages[0], ages[2], len(ages)) == (30, 50, 3)
+
+
+def test_impossible_conditions_exit_with_2_and_write_nothing(generator: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    for wrong in (
+        ["--where", "age=900..999"],
+        ["--where", "nowhere=1"],
+        ["--where", "age"],
+        ["--balance", "age"],
+    ):
+        done = tvae("sample", generator, "--rows", "5", "--out", out, *wrong)
+        assert done.exit_code == 2, done.output
+        assert not list(tmp_path.iterdir())
+
+
+def test_imputation_fills_every_missing_cell_and_keeps_the_others(generator: Path, tmp_path: Path) -> None:
+    holes = people().to_pandas()
+    holes.loc[:9, "age"] = np.nan
+    pq.write_table(pa.Table.from_pandas(holes, preserve_index=False), tmp_path / "holes.parquet")
+    done = tvae("impute", generator, tmp_path / "holes.parquet", "--out", tmp_path / "filled.parquet")
+    assert done.exit_code == 0, done.output
+    filled = pq.read_table(tmp_path / "filled.parquet").to_pandas()
+    assert filled.age.notna().all()
+    assert (filled.age[10:] == holes.age[10:]).all()

@@ -150,14 +150,40 @@ def test_a_run_that_is_killed_leaves_no_release_and_is_finished_by_the_next(
     assert len(digests) == 1
 
 
+def processes_of_session(session: int) -> list[str]:
+    listing = subprocess.run(
+        ["ps", "-eo", "sid=,stat=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    fields = [line.split(maxsplit=2) for line in listing.splitlines()]
+    return [line[2] for line in fields if line[0] == str(session) and not line[1].startswith("Z")]
+
+
 @pytest.mark.long
 def test_without_a_server_the_run_brings_its_own_and_takes_it_down_again(
     config_file: Path, tmp_path: Path
 ) -> None:
     own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path)}
-    with started(config_file, environment=environment(**own)) as process:
+    with started(config_file, environment(**own)) as process:
         _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert "a temporary server of its own" in said
-    sessions = subprocess.run(["ps", "-eo", "sid="], capture_output=True, text=True, check=True)
-    assert str(process.pid) not in sessions.stdout.split()
+    assert processes_of_session(process.pid) == []
+
+
+@pytest.mark.long
+def test_a_run_that_is_asked_to_stop_leaves_neither_a_server_nor_a_copy_of_the_table(
+    config_file: Path, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path), "TMPDIR": str(temporary)}
+    with started(config_file, environment(**own)) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 1/" in line:
+                break
+        process.terminate()
+        process.communicate(timeout=60)
+        assert process.returncode != 0
+        assert processes_of_session(process.pid) == []
+    assert [path.name for path in temporary.rglob("*") if path.name.startswith("tvae-")] == []

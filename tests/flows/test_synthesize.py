@@ -216,6 +216,7 @@ def test_the_form_of_the_deployment_explains_every_parameter() -> None:
         {"split": {"holdout_fraction": 2}},
         {"model": {"epohs": 3}},
         {"store": "ftp://x"},
+        {"input": "people.parquet"},  # relative: a worker's directory is temporary
     ],
 )
 def test_a_wrong_parameter_is_refused_before_the_run_starts(config_file: Path, wrong: dict[str, Any]) -> None:

@@ -115,7 +115,7 @@ def test_a_triggered_run_trains_on_the_gpu_pool_and_publishes_from_the_cpu_pool(
     (version,) = list_versions(store, "releases", "people")
     assert verify_release(store, "people", version) == []
     keys = {artifact["key"] for artifact in api(url, "/artifacts/filter", {})}
-    assert {"validation", "scores", "release"} <= keys
+    assert {"validation", "scores", "verdict", "release"} <= keys
 
 
 def test_what_is_brought_up_is_what_the_documents_say(service: tuple[str, dict[str, str]]) -> None:
