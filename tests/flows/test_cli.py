@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from flows.cli import main
 from tests.conftest import PEOPLE_SCHEMA, people
 from tests.servers import S3Server
+from tvae_core.constraints import Derived
 from tvae_core.schema import TableSchema
 
 SMALL = ["--epochs", "2", "--compress-dims", "16", "--decompress-dims", "16", "--embedding-dim", "4"]
@@ -60,6 +61,17 @@ def test_schema_proposes_what_the_other_commands_read(people_file: Path, tmp_pat
     path = tmp_path / "schema.yaml"
     path.write_text(result.stdout)
     assert tvae("validate", people_file, "--schema", path).exit_code == 0
+
+
+def test_constraints_that_every_row_obeys_are_proposed_and_confirmed_by_uncommenting(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    numbers = [i * i % 997 for i in range(400)]
+    pq.write_table(pa.table({"a": numbers, "b": [2 * n + 1 for n in numbers]}), path)
+    text = tvae("schema", path).stdout
+    assert TableSchema.from_dict(yaml.safe_load(text)).constraints == ()
+    confirmed = text.replace("#constraints:", "constraints:").replace("#- {", "- {")
+    expected = Derived("b", "linear", ("a",), factor=2.0, offset=1.0)
+    assert TableSchema.from_dict(yaml.safe_load(confirmed)).constraints == (expected,)
 
 
 def test_a_table_that_breaks_its_schema_exits_1_and_shows_rows_but_no_values(tmp_path: Path) -> None:
