@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, people
+from tvae_core.constraints import KINDS, constraints_from_list
 from tvae_core.schema import TableSchema
 
 README = (ROOT / "README.md").read_text()
@@ -62,9 +63,11 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "my-generator" / "manifest.json").exists()
 
 
-def test_the_schema_in_the_documents_is_one() -> None:
-    (block,) = blocks((ROOT / "docs" / "configuration.md").read_text(), "yaml")
-    assert TableSchema.from_dict(yaml.safe_load(block)).entity == "person"
+def test_the_schema_and_the_constraints_in_the_documents_can_be_read() -> None:
+    schema, constraints = blocks((ROOT / "docs" / "configuration.md").read_text(), "yaml")
+    assert TableSchema.from_dict(yaml.safe_load(schema)).entity == "person"
+    kinds = {c.kind for c in constraints_from_list(yaml.safe_load(constraints)["constraints"])}
+    assert kinds == set(KINDS)
 
 
 def test_every_key_of_the_configuration_is_documented() -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 KINDS: dict[str, type[Constraint]] = {c.kind: c for c in (Derived, FixedCombinations, Inequality, Range)}
 
 __all__ = [
+    "KINDS",
     "Constraint",
     "Derived",
     "FittedConstraint",
