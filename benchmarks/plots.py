@@ -115,6 +115,8 @@ def plot_scale(results):
         axis.set(
             xscale="log", yscale="log", xlabel=key, ylabel="processor seconds" if direction == "tall" else ""
         )
+        axis.minorticks_off()
+        axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
         other = "columns" if key == "rows" else "rows"
         axis.set_title(f"{runs['each'][0][other]:,} {other}", fontsize=10, loc="left")
         axis.grid(alpha=0.25)
