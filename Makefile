@@ -10,8 +10,8 @@ VAR := $(CURDIR)/var
 # A server of one's own is never assumed, and nothing leaves the machine.
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
-# Threads that wait sleep: spinning makes everything slower on a machine that does something else as well.
-export OMP_WAIT_POLICY ?= PASSIVE
+# Threads that wait spin for microseconds and then sleep: long spinning starves a machine that does something else as well.
+export GOMP_SPINCOUNT ?= 20000
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test quick long lint bench swift
