@@ -103,7 +103,7 @@ def _balanced(column: CategoricalCodec, shares: Mapping[Any, float] | None) -> n
             f"column {column.name!r}: {len(unknown)} of the levels to balance were never seen"
         )
     wanted = np.array([float(shares.get(level, 0.0)) for level in levels])
-    if (wanted < 0).any() or not wanted.sum() > 0:
+    if not np.isfinite(wanted).all() or (wanted < 0).any() or not wanted.sum() > 0:
         raise ConditionError(f"column {column.name!r}: shares can't be negative, and one must be above zero")
     out: np.ndarray = wanted / wanted.sum()
     return out
@@ -175,7 +175,7 @@ def _range(codec: ColumnCodec, ends: tuple[Any, ...]) -> ColumnCondition:
             None if end is None else codec.end_of_range(end, lower=first)
             for end, first in zip(ends, (True, False), strict=True)
         )
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, DataError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, OverflowError, DataError):
         raise ConditionError(
             f"column {codec.name!r} holds {codec.domain.type}: expected ends of that type"
         ) from None

@@ -204,7 +204,8 @@ class TVAE:
                 seed_sequence(base, "impute", draw).generate_state(1, np.uint64)[0] >> np.uint64(1)
             )
             out = self.sample(given=data.reset_index(drop=True), seed=own_seed, present=True)
-            filled.append(out[list(data.columns)].set_axis(data.index))
+            own = out[[str(name) for name in data.columns]]
+            filled.append(own.set_axis(data.columns, axis=1).set_axis(data.index))
         return filled[0] if draws == 1 else pd.concat(filled, keys=range(draws), names=["draw"])
 
     def save(self, path: str | Path) -> str:
@@ -231,7 +232,15 @@ class TVAE:
             model.constraints_ = ConstraintSet.from_dict(codecs, model.codec_.schema)
             with torch.random.fork_rng(devices=[]):
                 model.networks_ = Networks.restored(model.settings_, model.codec_.layout, weights)
-        except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            AttributeError,
+            RuntimeError,
+            AssertionError,
+        ) as error:
             if isinstance(error, ArtifactError):
                 raise
             raise ArtifactError(

@@ -159,6 +159,8 @@ def test_one_step_keeps_margins_and_the_full_chain_keeps_relations(model):
         ({"given": {"nowhere": 1}}, "no column 'nowhere'"),
         ({"given": {"city": "SECRET"}}, "never seen"),
         ({"given": {"age": (200, 300)}}, "no training value lies in the range"),
+        ({"given": {"age": (0, float("inf"))}}, "expected ends of that type"),
+        ({"balance": {"city": {"north": float("inf"), "south": 1}}}, "can't be negative"),
         ({"given": {"age": (40, 30)}}, "no training value lies in the range"),
         ({"given": {"amount": 1e9}}, "outside what training saw"),
         ({"given": {"city": ("a", "b")}}, "a range needs a column of numbers"),
@@ -192,3 +194,13 @@ def test_the_reference_preset_says_that_it_cannot(model):
     reference = TVAE("reference", epochs=1).fit(planted(200))
     with pytest.raises(ConditionError, match="default preset"):
         reference.sample(5, given={"city": "north"})
+
+
+def test_a_column_without_values_refuses_a_value_and_number_names_are_kept():
+    empty = TVAE(epochs=1).fit(pd.DataFrame({"none": [np.nan] * 30, "x": [1.5, 2.5] * 15}))
+    with pytest.raises(ConditionError, match="no values in training"):
+        empty.sample(4, given={"none": 1.0})
+    numbered = TVAE(epochs=1).fit(pd.DataFrame({0: [1, 2] * 20, 1: [0.5, 0.25] * 20}))
+    filled = numbered.impute(pd.DataFrame({0: [1, None], 1: [None, 0.5]}))
+    assert list(filled.columns) == [0, 1]
+    assert filled.notna().all().all()

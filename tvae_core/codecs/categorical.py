@@ -40,6 +40,10 @@ class CategoricalCodec:
                 f"column {name!r} has {len(levels):,} categories, more than max_categories = {most_levels:,}: "
                 "declare it an identifier, group its values, leave it out, or raise max_categories"
             )
+        if pa.types.is_floating(levels.type) and pc.any(pc.is_inf(levels)).as_py():
+            raise DataError(
+                f"column {name!r} holds infinite values: expected finite levels; replace them before training"
+            )
         ordered = levels if pa.types.is_null(levels.type) else levels.take(pc.sort_indices(levels))
         return cls(name, array.type, ordered, plain.null_count > 0 or len(ordered) == 0)
 

@@ -96,6 +96,10 @@ class NumericCodec:
         return codes, np.zeros((len(codes), 0), np.float32)
 
     def _nearest(self, numbers: np.ndarray) -> np.ndarray:
+        if not len(self.atoms) and not self.cells:
+            if len(numbers):
+                raise DataError(f"column {self.name!r} had no values in training, but {len(numbers)} came")
+            return np.zeros(0, np.int64)
         place = np.clip(np.searchsorted(self.atoms, numbers), 0, max(0, len(self.atoms) - 1))
         if not self.cells:
             left = np.maximum(place - 1, 0)
