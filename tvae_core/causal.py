@@ -18,7 +18,7 @@ from tvae_core.embedding import CodeTable, RankMaps
 from tvae_core.fine import FinePlaces
 from tvae_core.layout import Layout
 from tvae_core.likelihood import Noise, View, draw_token
-from tvae_core.losses import Segments, segment_cross_entropy
+from tvae_core.losses import SegmentsOnce, segment_cross_entropy
 from tvae_core.model import Rows
 from tvae_core.randommask import MaskPool
 
@@ -67,7 +67,7 @@ class CausalDecoder(nn.Module):
         self.register_buffer("code_offsets", offsets, persistent=False)
         # Each code's share of its column's training rows.
         self.register_buffer("margins", torch.zeros(sum(layout.codes)))
-        self._segments: Segments | None = None
+        self.segments = SegmentsOnce(layout)
         self._pool: MaskPool | None = None
 
     def reset_parameters(self, generator: torch.Generator | None) -> None:
@@ -82,12 +82,6 @@ class CausalDecoder(nn.Module):
             nn.init.normal_(weight, 0.0, units**-0.5, generator=generator)
         for weight in (self.out, self.out_maps.maps):
             nn.init.normal_(weight, 0.0, 0.3 * units**-0.5, generator=generator)
-
-    def segments(self, device: torch.device) -> Segments:
-        """The layout's segments on `device`, made once."""
-        if self._segments is None or self._segments.offsets.device != device:
-            self._segments = Segments(self.layout, device)
-        return self._segments
 
     def views(self, rows: int, generator: torch.Generator) -> View:
         """What each row of a training batch may look at: z and all before, a given set, or only a prefix.

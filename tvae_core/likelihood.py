@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tvae_core.layout import Layout
-from tvae_core.losses import Segments, reconstruction_loss
+from tvae_core.losses import SegmentsOnce, reconstruction_loss
 from tvae_core.model import Decoder, Rows
 
 
@@ -60,13 +60,7 @@ class IndependentLikelihood(nn.Module):
         super().__init__()
         self.layout = layout
         self.decoder = Decoder(embedding_dim, decompress_dims, layout.data_dim)
-        self._segments: Segments | None = None
-
-    def segments(self, device: torch.device) -> Segments:
-        """The layout's segments on `device`, made once."""
-        if self._segments is None or self._segments.offsets.device != device:
-            self._segments = Segments(self.layout, device)
-        return self._segments
+        self.segments = SegmentsOnce(layout)
 
     def nll(self, rows: Rows, z: Tensor, view: View | None, generator: torch.Generator | None) -> Tensor:
         """-log p(row | z) in nats -> (rows,)."""

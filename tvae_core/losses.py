@@ -40,6 +40,20 @@ class Segments:
                 widths.append(width)
 
 
+class SegmentsOnce:
+    """A layout's segments, made once for the device they are asked for on."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._made: Segments | None = None
+
+    def __call__(self, device: torch.device) -> Segments:
+        """The segments on `device`."""
+        if self._made is None or self._made.offsets.device != device:
+            self._made = Segments(self._layout, device)
+        return self._made
+
+
 def _membership(widths: list[int]) -> Tensor:
     """0/1 matrix (sum of widths, columns): which column each logit belongs to."""
     member = torch.repeat_interleave(torch.arange(len(widths)), torch.tensor(widths))

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -78,8 +77,3 @@ def _update(columns: Iterable[ColumnSummary], batch: pa.RecordBatch, categories:
     for summary, array in zip(columns, batch.columns, strict=True):
         listed = categories and not is_number(array.type) and not is_temporal(array.type)
         summary.update(array, with_categories=listed)
-
-
-def count_infinite(array: pa.Array) -> int:
-    """How many values of a floating-point array are infinite."""
-    return int(np.isinf(array.drop_null().to_numpy(zero_copy_only=False)).sum())

@@ -1,7 +1,5 @@
 """TVAE: a table in, a table out. Wires codecs, networks, training and sampling; holds no mathematics."""
 
-import copy
-import secrets
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -260,18 +258,6 @@ class TVAE:
     def _check_fitted(self) -> None:
         if not hasattr(self, "networks_"):
             raise NotFittedError("this model has learned nothing yet: call fit(...) or TVAE.load(...) first")
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        twin = copy.copy(self)
-        memo[id(self)] = twin
-        if hasattr(self, "networks_"):
-            twin.networks_ = copy.deepcopy(self.networks_, memo)
-        return twin
-
-
-def new_seed() -> int:
-    """A seed from the system's entropy, for callers that want another sample each time."""
-    return secrets.randbits(63)
 
 
 def pick_device(device: str) -> torch.device:
