@@ -1,7 +1,7 @@
 """The readable form of the scores: figures beside their ideal and their control, then what lies behind them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.services.markdown import escaped, number, table
@@ -12,7 +12,7 @@ WORST_PAIRS = 10
 
 
 @dataclass(frozen=True)
-class _Meaning:
+class Meaning:
     """What a figure says, its ideal, and the figure (or text) that serves as its control."""
 
     text: str
@@ -21,27 +21,36 @@ class _Meaning:
 
 
 _MEANINGS = {
-    "fidelity.shape": _Meaning("columns, each on its own", "1"),
-    "fidelity.trend": _Meaning("pairs of columns", "1"),
-    "fidelity.quality": _Meaning("mean of shape and trend", "1"),
-    "fidelity.diagnostic": _Meaning("valid values, same columns and types", "1"),
-    "fidelity.c2st": _Meaning("trees tell real from synthetic (AUC)", "0.5", "fidelity.c2st_holdout"),
-    "fidelity.c2st_holdout": _Meaning("trees tell train from holdout (AUC)", "0.5"),
-    "fidelity.lr": _Meaning("a linear model can't tell them apart", "1"),
-    "privacy.exact_copies": _Meaning(
+    "fidelity.shape": Meaning("columns, each on its own", "1"),
+    "fidelity.trend": Meaning("pairs of columns", "1"),
+    "fidelity.quality": Meaning("mean of shape and trend", "1"),
+    "fidelity.diagnostic": Meaning("valid values, same columns and types", "1"),
+    "fidelity.c2st": Meaning("trees tell real from synthetic (AUC)", "0.5", "fidelity.c2st_holdout"),
+    "fidelity.c2st_holdout": Meaning("trees tell train from holdout (AUC)", "0.5"),
+    "fidelity.lr": Meaning("a linear model can't tell them apart", "1"),
+    "privacy.exact_copies": Meaning(
         "synthetic rows that equal a training row", "the control", "privacy.exact_copies_holdout"
     ),
-    "privacy.exact_copies_holdout": _Meaning("holdout rows that equal a training row", ""),
-    "privacy.exact_copies_excess": _Meaning("copies beyond the holdout's own", "0 or less"),
-    "privacy.dcr_share": _Meaning("synthetic rows nearer to train than to holdout", "0.5"),
-    "privacy.dcr_median_ratio": _Meaning("median distance to train / to holdout", "1"),
+    "privacy.exact_copies_holdout": Meaning("holdout rows that equal a training row", ""),
+    "privacy.exact_copies_excess": Meaning("copies beyond the holdout's own", "0 or less"),
+    "privacy.dcr_share": Meaning("synthetic rows nearer to train than to holdout", "0.5"),
+    "privacy.dcr_median_ratio": Meaning("median distance to train / to holdout", "1"),
 }
 _UTILITY = {
-    "tstr": _Meaning("trained on synthetic, tested on real", "the control", "trtr"),
-    "trtr": _Meaning("trained on real, tested on real", ""),
-    "ratio": _Meaning("the first / the second", "1"),
+    "tstr": Meaning("trained on synthetic, tested on real", "the control", "trtr"),
+    "trtr": Meaning("trained on real, tested on real", ""),
+    "ratio": Meaning("the first / the second", "1"),
 }
 _MEASURES = {"auc": "AUC", "accuracy": "accuracy", "r2": "R²"}
+
+
+def meaning_of(name: str) -> Meaning | None:
+    """What the figure says, with the full name of its control; None for a figure without a text of its own."""
+    stem, _, kind = name.rpartition(".")
+    if name in _MEANINGS or not name.startswith("utility."):
+        return _MEANINGS.get(name)
+    meaning = _UTILITY.get(kind)
+    return meaning and replace(meaning, control=meaning.control and f"{stem}.{meaning.control}")
 
 
 def scores_markdown(
@@ -64,13 +73,8 @@ def _headline_row(
     name: str, value: float, figures: Mapping[str, float], details: Mapping[str, Any]
 ) -> list[str]:
     about = details.get("figures", {}).get(name, {})
-    meaning, control = _MEANINGS.get(name), None
-    if meaning is not None:
-        control = figures.get(meaning.control)
-    elif name.startswith("utility."):
-        stem, _, kind = name.rpartition(".")
-        meaning = _UTILITY.get(kind)
-        control = figures.get(f"{stem}.{meaning.control}") if meaning is not None else None
+    meaning = meaning_of(name)
+    control = figures.get(meaning.control) if meaning is not None else None
     text = meaning.text if meaning is not None else ""
     if "measure" in about:
         text += f" ({_MEASURES.get(about['measure'], about['measure'])})"

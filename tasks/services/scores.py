@@ -15,12 +15,15 @@ class Scores:
         figures: dotted name, such as ``fidelity.shape``, to number; always finite.
         reasons: name of a figure that could not be computed to the reason.
         details: uncertainties, controls, and scores by column, pair and target; plain values.
+        evidence: what a report draws, aggregated so that no group of fewer than ten real rows shows; plain values, kept
+            in a file of their own. Not part of `to_dict`.
         timings: seconds by step. Not part of `to_dict`, which is the same for the same tables and seed.
     """
 
     figures: dict[str, float] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    evidence: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

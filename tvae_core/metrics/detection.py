@@ -7,7 +7,7 @@ two real tables drawn alike give an AUC of .5.
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.model_selection import PredefinedSplit, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -27,6 +27,7 @@ from tvae_core.metrics.limits import FOLDS
 from tvae_core.metrics.uncertainty import auc_standard_error
 
 CONTROL_AUC = 0.5
+CURVE_POINTS = 101
 _MOST_TREE_LEVELS = 250  # boosted trees bin a category into at most 255 levels
 
 
@@ -38,11 +39,14 @@ class Detection:
         auc: cross-validated area under the ROC curve; .5 when the tables can't be told apart, 1 when always.
         standard_error: of `auc`, by Hanley and McNeil.
         rows: rows taken from each of the two tables.
+        curve: the ROC curve's true positive rate at `CURVE_POINTS` evenly spaced false positive rates in 0 .. 1, a
+            real row counted as positive.
     """
 
     auc: float
     standard_error: float
     rows: int
+    curve: tuple[float, ...] = field(default=(), repr=False)
 
     @property
     def score(self) -> float:
@@ -167,5 +171,7 @@ def _detect(model: Any, features: Any, label: np.ndarray, folds: Any) -> Detecti
         warnings.simplefilter("ignore", ConvergenceWarning)
         guess = cross_val_predict(model, features, label, cv=folds, method="predict_proba")[:, 1]
     auc = float(roc_auc_score(label, guess))
+    false_positive, true_positive, _ = roc_curve(label, guess)
+    curve = np.interp(np.linspace(0.0, 1.0, CURVE_POINTS), false_positive, true_positive)
     n = len(label) // 2
-    return Detection(auc, auc_standard_error(auc, n, n), n)
+    return Detection(auc, auc_standard_error(auc, n, n), n, tuple(curve.tolist()))

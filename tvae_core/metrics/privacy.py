@@ -5,7 +5,7 @@ generator, do by chance. They can show that something leaks, never that nothing 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,8 @@ class ClosestRecords:
         queries: synthetic rows looked at.
         train_rows: training rows that they were compared with.
         holdout_rows: holdout rows that they were compared with.
+        to_train: distance of each query to the closest of as many training rows as there are holdout rows, (n,).
+        to_holdout: distance of each query to the closest holdout row, (n,).
     """
 
     share: float
@@ -56,6 +58,8 @@ class ClosestRecords:
     queries: int
     train_rows: int
     holdout_rows: int
+    to_train: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32), repr=False, compare=False)
+    to_holdout: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32), repr=False, compare=False)
 
     @property
     def median_ratio(self) -> float:
@@ -150,7 +154,8 @@ def closest_records(
         _balanced(s, expected) for s in (float(part.mean()), *wilson_interval(float(part.sum()), n))
     )
     medians = float(np.median(equal_train.distance)), float(np.median(equal_holdout.distance))
-    return ClosestRecords(share, low, high, *medians, n, train_rows, holdout_rows)
+    distances = equal_train.distance, equal_holdout.distance
+    return ClosestRecords(share, low, high, *medians, n, train_rows, holdout_rows, *distances)
 
 
 def _balanced(share: float, expected: float) -> float:
