@@ -9,7 +9,9 @@ import yaml
 from pydantic import ValidationError
 
 from configs.errors import ConfigError
+from configs.gate import PolicyFile, is_shipped, shipped_text
 from configs.run import RunConfig
+from tvae_core.metrics.rules import Policy
 
 _ADDRESSES = ("input", "store", "schema", "expectations", "generator_uri")
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
@@ -59,6 +61,9 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     for key in _ADDRESSES:
         if isinstance(data.get(key), str):
             data[key] = _absolute(data[key])
+    gate = data.get("gate")
+    if isinstance(gate, dict) and isinstance(gate.get("policy"), str) and not is_shipped(gate["policy"]):
+        gate["policy"] = _absolute(gate["policy"])
     return build_config(data, str(path), set_keys)
 
 
@@ -67,9 +72,29 @@ def build_config(data: Mapping[str, Any], origin: str, set_keys: Iterable[str] =
     try:
         return RunConfig.model_validate(dict(data))
     except ValidationError as error:
-        set_keys = set(set_keys)
-        problems = [_explain(problem, origin, set_keys) for problem in error.errors()]
-        raise ConfigError("\n".join(dict.fromkeys(problems))) from None
+        raise _readable(error, origin, RunConfig.model_json_schema(by_alias=True), set(set_keys)) from None
+
+
+def build_policy(text: str | bytes, origin: str) -> Policy:
+    """Check a policy's YAML; errors name `origin`."""
+    plain = read_yaml(text, origin)
+    if not isinstance(plain, dict):
+        raise ConfigError(f"{origin}: expected the keys name, description and rules, got {_kind(plain)}")
+    try:
+        file = PolicyFile.model_validate(plain)
+    except ValidationError as error:
+        raise _readable(error, origin, PolicyFile.model_json_schema(), set()) from None
+    return Policy(file.name, file.rules, file.description)
+
+
+def shipped_policy(name: str) -> Policy:
+    """A policy that ships. Raises ValueError naming those that there are."""
+    return build_policy(shipped_text(name), f"policies/{name}.yaml")
+
+
+def _readable(error: ValidationError, origin: str, schema: dict[str, Any], set_keys: set[str]) -> ConfigError:
+    problems = [_explain(problem, origin, schema, set_keys) for problem in error.errors()]
+    return ConfigError("\n".join(dict.fromkeys(problems)))
 
 
 def _apply(data: dict[str, Any], override: str) -> str:
@@ -106,9 +131,9 @@ def _absolute(address: str) -> str:
     return str(Path(address).expanduser().absolute())
 
 
-def _explain(problem: Any, origin: str, set_keys: set[str]) -> str:
+def _explain(problem: Any, origin: str, schema: dict[str, Any], set_keys: set[str]) -> str:
     location = [str(part) for part in problem["loc"]]
-    node, trail = _walk(location[:-1])
+    node, trail = _walk(location[:-1], schema)
     key = ".".join([*trail, location[-1]]) if location else "the configuration"
     source = f"--set {key}" if key in set_keys else f"{origin}: {key}"
     if problem["type"] in _UNKNOWN_KEY:
@@ -124,10 +149,9 @@ def _explain(problem: Any, origin: str, set_keys: set[str]) -> str:
     return f"{source}: {message}{_came(problem['input'])} {_describe(node, location[-1])}".rstrip()
 
 
-def _walk(location: list[str]) -> tuple[dict[str, Any], list[str]]:
+def _walk(location: list[str], schema: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Follow an error's location through the JSON schema; parts that name a union's branch are not keys."""
-    schema = RunConfig.model_json_schema(by_alias=True)
-    definitions = schema["$defs"]
+    definitions = schema.get("$defs", {})
     node, trail = schema, []
     for part in location:
         if part.isdigit() and "items" in node:

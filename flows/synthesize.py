@@ -5,9 +5,9 @@ from typing import Any
 from prefect import flow
 
 from configs.form import explain_arguments
+from configs.gate import GateSection
 from configs.run import (
     Expectations,
-    GateSection,
     GeneratorAddress,
     Input,
     Model,
@@ -80,7 +80,7 @@ def synthesize(
         generator, parts, config.sample, seed=config.seed, device=device, workspace=plan.workspace
     )
     scores = score_sample(parts, synthetic, schema, config.score, seed=config.seed, workspace=plan.workspace)
-    verdict = decide_release(scores, config.rules, generator, plan.workspace)
+    verdict = decide_release(scores, plan.policy, generator, plan.workspace)
     published = publish_release(
         config, plan, schema=schema, validation=validation, split=parts,
         generator=generator, synthetic=synthetic, scores=scores, verdict=verdict,

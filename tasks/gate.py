@@ -1,29 +1,27 @@
 """Stage 8a: hold the figures against the rules."""
 
-from collections.abc import Sequence
-
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks.progress import say
 from tasks.references import FileRef, GeneratorRef, ScoresRef, Workspace
 from tasks.refusals import GateRefusedError
-from tasks.services.gate import RuleResult, decide
+from tasks.services.gate import RuleResult, apply_policy
 from tasks.services.keys import fingerprint
 from tasks.services.workspace import RunFiles
 from tasks.stage import STAGE
-from tvae_core.metrics.rules import Rule
+from tvae_core.metrics.rules import Policy
 
 
 @task(name="gate", **STAGE)
 def decide_release(
-    scores: ScoresRef, rules: Sequence[Rule], generator: GeneratorRef, workspace: Workspace
+    scores: ScoresRef, policy: Policy, generator: GeneratorRef, workspace: Workspace
 ) -> FileRef:
     """Write the verdict; end the run with `GateRefusedError` when a critical rule is missed."""
     files = RunFiles(workspace)
-    verdict = decide(scores.figures, rules, scores.reasons)
-    # The rules may change while sample and scores stay: each set of rules has a verdict of its own.
-    name = f"verdict-{fingerprint(tuple(rules))}"
+    verdict = apply_policy(scores.figures, policy, scores.reasons)
+    # The rules may change while sample and scores stay: each policy has a verdict of its own.
+    name = f"verdict-{fingerprint(policy)}"
     reference = files.write_json(f"{name}.json", verdict.to_dict())
     report = files.write_text(f"{name}.md", verdict.to_markdown())
     create_markdown_artifact(
@@ -34,7 +32,7 @@ def decide_release(
     if not verdict.passed:
         lines = "\n".join(f"  {_describe(result)}" for result in verdict.failures)
         raise GateRefusedError(
-            f"the gate let nothing through, {len(verdict.failures)} figure(s) fell short:\n{lines}",
+            f"the gate let nothing through ({policy.name}), {len(verdict.failures)} figure(s) fell short:\n{lines}",
             report.uri,
             {"figures": scores.figures, "scores": scores.report.uri, "generator": generator.uri},
         )

@@ -5,6 +5,8 @@ Every class is a frozen dataclass of plain values, so that an orchestrator can k
 
 from dataclasses import dataclass
 
+from tvae_core.metrics.rules import Policy
+
 
 @dataclass(frozen=True)
 class FileRef:
@@ -98,13 +100,14 @@ class Workspace:
 class RunPlan:
     """The names that a run's inputs decide, before anything is made: the same inputs give the same names.
 
-    `suite` is the digest of the user's expectations, None without any.
+    `suite` is the digest of the user's expectations, None without any; `policy` holds the gate's rules.
     """
 
     workspace: Workspace
     generator_version: str
     release_version: str
     suite: str | None
+    policy: Policy
 
 
 @dataclass(frozen=True)

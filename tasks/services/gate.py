@@ -1,19 +1,18 @@
 """Decide whether a release may be published: rules on figures, failing closed.
 
 A figure that is absent or not a number fails its rule: what could not be computed was not shown to be good.
-Rules themselves, and those that ship, live in `tvae_core.metrics.rules`, where a configuration can reach them.
+Rules and policies themselves live in `tvae_core.metrics.rules`, where a configuration can reach them; those that ship
+are YAML files in `configs/policies`.
 """
 
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tasks.services.markdown import escaped, number, table
-from tvae_core.metrics.rules import DEFAULT_RULES, Rule, Severity, default_rules
-
-__all__ = ["DEFAULT_RULES", "Rule", "RuleResult", "Severity", "Verdict", "decide", "default_rules"]
+from tvae_core.metrics.rules import Policy, Rule
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,10 @@ class RuleResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The gate's decision: it passes when no critical rule failed."""
+    """The gate's decision: it passes when no critical rule failed. `policy` is the name of what the rules come from."""
 
     results: tuple[RuleResult, ...]
+    policy: str = ""
 
     @property
     def passed(self) -> bool:
@@ -63,11 +63,14 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"passed": self.passed, "results": [asdict(result) for result in self.results]}
+        results = [asdict(result) for result in self.results]
+        return {"passed": self.passed, "policy": self.policy, "results": results}
 
     def to_markdown(self, title: str = "Gate") -> str:
         """A table of figures, bounds and results, what blocks first."""
         head = f"# {escaped(title)}: {'passed' if self.passed else 'not passed'}"
+        if self.policy:
+            head += f"\n\nPolicy: {escaped(self.policy)}"
         if not self.results:
             return f"{head}\n\nNo rules were given.\n"
         ordered = sorted(self.results, key=lambda result: (result.passed, not result.blocks))
@@ -78,6 +81,13 @@ class Verdict:
         reasons = [f"- {escaped(r.metric)}: {escaped(r.reason)}" for r in ordered if r.reason]
         body = table(["figure", "value", "bound", "result", "why it matters"], rows)
         return "\n\n".join([head, body, *(["\n".join(reasons)] if reasons else [])]) + "\n"
+
+
+def apply_policy(
+    figures: Mapping[str, float], policy: Policy, reasons: Mapping[str, str] | None = None
+) -> Verdict:
+    """Apply a policy's rules to the figures; see `decide`."""
+    return replace(decide(figures, policy.rules, reasons), policy=policy.name)
 
 
 def decide(

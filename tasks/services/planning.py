@@ -6,11 +6,13 @@ from typing import Any
 import yaml
 
 import tvae_core
-from configs import ConfigError, RunConfig, read_yaml
+from configs import ConfigError, RunConfig, build_policy, read_yaml, shipped_policy
+from configs.gate import DEFAULT_POLICY, is_shipped
 from tasks.references import FileRef, RunPlan, TableRef, Workspace
 from tasks.services.keys import fingerprint
 from tasks.services.store import open_store, split_uri
 from tvae_core.constraints import Constraint, constraint_to_dict
+from tvae_core.metrics.rules import Policy
 from tvae_core.schema import TableSchema
 
 
@@ -27,13 +29,30 @@ def plan_run(config: RunConfig, table: TableRef, schema: FileRef) -> RunPlan:
     generator = fingerprint("generator", table.digest, schema.sha256, split, model, config.seed, code)
     source = config.generator_uri or generator
     run = fingerprint("run", source, generator, suite, config.sample.model_dump(), config.score.model_dump())
-    release = config.release.version or fingerprint("release", run, config.rules)
+    policy = resolve_policy(config)
+    release = config.release.version or fingerprint("release", run, policy.rules)
     return RunPlan(
         workspace=Workspace(config.store, f"runs/{config.name}/{run}"),
         generator_version=generator,
         release_version=release,
         suite=suite,
+        policy=policy,
     )
+
+
+def resolve_policy(config: RunConfig) -> Policy:
+    """The rules that decide this run: the policy's, and before them those of the configuration.
+
+    Raises ConfigError for a policy file that is not one, NotFoundError when there is none at its address.
+    """
+    gate, own = config.gate, config.gate.rules
+    if gate.policy is None and own is not None:
+        policy = Policy("rules of this dataset", own)
+    else:
+        name = gate.policy or DEFAULT_POLICY
+        policy = shipped_policy(name) if is_shipped(name) else build_policy(read_text(name), name)
+        policy = policy.override(own or ())
+    return policy.for_targets(config.score.targets)
 
 
 def read_text(address: str) -> str:

@@ -7,7 +7,6 @@ import yaml
 
 from configs import ConfigError, RunConfig, load_config
 from tests.conftest import ROOT
-from tvae_core.metrics.rules import DEFAULT_RULES
 from tvae_core.settings import ModelSettings
 
 MINIMAL = {"name": "people", "input": "people.parquet", "store": "store"}
@@ -28,17 +27,8 @@ def message(path: Path, *overrides: str) -> str:
 def test_a_minimal_configuration_takes_every_default_from_where_it_is_defined(tmp_path: Path) -> None:
     config = load_config(write(tmp_path))
     assert config.model == ModelSettings()
-    assert config.rules == DEFAULT_RULES
+    assert (config.gate.policy, config.gate.rules) == (None, None)
     assert config.split.holdout_fraction == 0.2
-
-
-def test_utility_is_asked_for_where_targets_are_given_and_no_rules(tmp_path: Path) -> None:
-    config = load_config(write(tmp_path, score={"targets": ["smoker"]}))
-    assert "utility.smoker.ratio" in {rule.metric for rule in config.rules}
-
-
-def test_an_empty_list_of_rules_is_a_choice_and_not_the_default(tmp_path: Path) -> None:
-    assert load_config(write(tmp_path, gate={"rules": []})).rules == ()
 
 
 def test_relative_paths_mean_the_current_directory_in_the_file_and_in_overrides(
@@ -56,7 +46,8 @@ def test_overrides_reach_nested_keys_lists_and_keys_that_the_file_leaves_out(tmp
     path = write(tmp_path, gate={"rules": [{"metric": "fidelity.shape", "at_least": 0.9}]})
     config = load_config(path, ["model.epochs=7", "gate.rules.0.at_least=0.5", "score.targets=[a, b]"])
     assert config.model.epochs == 7
-    assert config.rules[0].at_least == 0.5
+    assert config.gate.rules is not None
+    assert config.gate.rules[0].at_least == 0.5
     assert config.score.targets == ("a", "b")
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from configs import shipped_policy
 from tasks.services import scoring
-from tasks.services.gate import decide, default_rules
+from tasks.services.gate import apply_policy
 from tasks.services.scoring import score_tables
 from tvae_core.errors import DataError, SchemaError
 from tvae_core.schema import ColumnKind, ColumnSchema, TableSchema, infer_schema
@@ -260,9 +261,10 @@ def test_column_names_with_markdown_in_them_stay_in_their_cell():
 
 
 def test_what_scores_well_passes_the_default_gate_and_what_copies_does_not(fresh):
-    assert decide(fresh.figures, default_rules(["label"]), fresh.reasons).passed
+    policy = shipped_policy("internal").for_targets(["label"])
+    assert apply_policy(fresh.figures, policy, fresh.reasons).passed
     copied = score(REAL)
-    failed = {result.metric for result in decide(copied.figures, default_rules(["label"])).failures}
+    failed = {result.metric for result in apply_policy(copied.figures, policy).failures}
     assert failed == {"privacy.exact_copies_excess", "privacy.dcr_share"}
 
 

@@ -1,13 +1,14 @@
-"""What a release must reach: rules as plain data that a configuration can hold, and the rules that ship."""
+"""What a release must reach: rules, and policies made of them, as plain data that a configuration can hold."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from tvae_core.errors import SettingsError
 
 Severity = Literal["critical", "warning"]
+TARGET = "{target}"
 
 
 def _is_finite(value: object) -> bool:
@@ -66,46 +67,43 @@ class Rule:
         return " and ".join(parts)
 
 
-DEFAULT_RULES: tuple[Rule, ...] = (
-    Rule(
-        "fidelity.diagnostic",
-        at_least=0.99,
-        why="columns, types, ranges and categories must be the real table's",
-    ),
-    Rule("fidelity.shape", at_least=0.9, why="each column on its own must look real"),
-    Rule("fidelity.trend", at_least=0.85, why="relations between columns must survive"),
-    Rule(
-        "fidelity.c2st",
-        at_most=0.9,
-        severity="warning",
-        why="a classifier should not tell the tables apart with ease",
-    ),
-    Rule(
-        "privacy.exact_copies_excess",
-        at_most=0.005,
-        why="more training rows are repeated than unseen real rows repeat by chance",
-    ),
-    Rule(
-        "privacy.dcr_share",
-        at_most=0.6,
-        why="synthetic rows must not lie closer to training rows than to unseen ones",
-    ),
-    Rule(
-        "privacy.dcr_median_ratio",
-        at_least=0.8,
-        severity="warning",
-        why="the typical distance to training rows should equal that to unseen rows",
-    ),
-)
+@dataclass(frozen=True)
+class Policy:
+    """Rules under a name.
 
+    Attributes:
+        name: what the policy is called in reports.
+        rules: what a release must reach; ``{target}`` in a metric stands for each column that utility is measured on.
+        description: whom such a release is for.
 
-def default_rules(targets: Sequence[str] = ()) -> tuple[Rule, ...]:
-    """Rules for a configuration that names none; each of the `targets` gets one on its utility."""
-    return DEFAULT_RULES + tuple(
-        Rule(
-            f"utility.{target}.ratio",
-            at_least=0.8,
-            why="a model learnt from synthetic rows must predict real ones about as well as one learnt from real rows",
-        )
-        for target in targets
-    )
+    Raises:
+        SettingsError: no name.
+    """
+
+    name: str
+    rules: tuple[Rule, ...]
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise SettingsError("expected a name for a gate's policy, such as partner, got none")
+
+    def override(self, rules: Sequence[Rule]) -> "Policy":
+        """This policy with `rules` in the place of its rules for the same metrics; the others are added."""
+        given = {rule.metric for rule in rules}
+        return replace(self, rules=tuple(r for r in self.rules if r.metric not in given) + tuple(rules))
+
+    def for_targets(self, targets: Sequence[str]) -> "Policy":
+        """This policy with every rule on ``{target}`` spelled out for each of `targets`.
+
+        A rule that names its column goes before the general one.
+        """
+        named = {rule.metric for rule in self.rules}
+        spelled: list[Rule] = []
+        for rule in self.rules:
+            if TARGET not in rule.metric:
+                spelled.append(rule)
+                continue
+            metrics = (rule.metric.replace(TARGET, target) for target in targets)
+            spelled += [replace(rule, metric=metric) for metric in metrics if metric not in named]
+        return replace(self, rules=tuple(spelled))
