@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tvae_core.arrow_types import value_type
 from tvae_core.causal import CausalDecoder, draw_share
-from tvae_core.codecs.categorical import plain_values
+from tvae_core.codecs.categorical import like_dictionary, plain_values
 from tvae_core.conditions import ColumnCondition
 from tvae_core.errors import ConditionError, DataError
 from tvae_core.likelihood import View
@@ -58,7 +58,6 @@ class GivenConditions:
         places = [c.name for c in codec.modelled]
         self.columns = [places.index(c.column) for c in self.conditions]
         self.outputs = [codec.schema.names.index(c.column) for c in self.conditions]
-        self.schema = codec.schema
 
     def block(self, decoder: CausalDecoder, first: int, size: int, uniforms: Tensor) -> tuple[Rows, View]:
         """See `Given`."""
@@ -96,8 +95,7 @@ class GivenConditions:
         arrays = list(batch.columns)
         for condition, output in zip(self.conditions, self.outputs, strict=True):
             if condition.value is not None:
-                field = self.schema.field(output)
-                arrays[output] = pa.repeat(condition.value, len(batch)).cast(field.type)
+                arrays[output] = _like(pa.repeat(condition.value, len(batch)), arrays[output])
         return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
 
 
@@ -171,7 +169,11 @@ def with_cells(batch: pa.RecordBatch, table: pa.Table, first: int) -> pa.RecordB
         if field.name not in table.column_names:
             continue
         plain = plain_values(table[field.name].slice(first, len(batch)).combine_chunks())
-        inner = value_type(field.type)
-        filled = pc.coalesce(plain.cast(inner), plain_values(arrays[place]))
-        arrays[place] = filled.dictionary_encode().cast(field.type) if inner != field.type else filled
+        filled = pc.coalesce(plain.cast(value_type(field.type)), plain_values(arrays[place]))
+        arrays[place] = _like(filled, arrays[place])
     return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
+
+
+def _like(values: pa.Array, array: pa.Array) -> pa.Array:
+    """Plain values in the type of another array, by the same dictionary where it has one."""
+    return like_dictionary(values, array) if pa.types.is_dictionary(array.type) else values.cast(array.type)

@@ -4,6 +4,7 @@ Everything that reads a table (codecs, metrics, validation) takes a `TableSource
 hold a table in memory. `as_source` makes one of a DataFrame, an Arrow table, or a Parquet file or directory.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import copy
@@ -23,7 +24,10 @@ _MAGIC = b"PAR1"
 
 @runtime_checkable
 class TableSource(Protocol):
-    """A table that can be read more than once, batch by batch, always in the same order."""
+    """A table that can be read more than once, batch by batch, always in the same order.
+
+    A source may have `metadata` too, which `pandas_metadata` gave: sampled tables then carry it.
+    """
 
     @property
     def schema(self) -> pa.Schema:
@@ -49,6 +53,7 @@ class ArrowSource:
 
     def __init__(self, table: pa.Table, *, batch_rows: int = BATCH_ROWS) -> None:
         self.schema: pa.Schema = _checked(table.schema, "the table")
+        self.metadata = pandas_metadata(table.schema)
         self.num_rows: int = table.num_rows
         self._table = table
         self._batch_rows = batch_rows
@@ -78,6 +83,7 @@ class ParquetSource:
         self._batch_rows = batch_rows
         rows, schemas = zip(*(_read_footer(path) for path in self.paths), strict=True)
         self.schema: pa.Schema = _checked(schemas[0], str(self.paths[0]))
+        self.metadata = pandas_metadata(schemas[0])
         self.num_rows: int = sum(rows)
         self.rows_per_path: tuple[int, ...] = rows
         for path, schema in zip(self.paths[1:], schemas[1:], strict=True):
@@ -193,7 +199,12 @@ def table_from_frame(frame: pd.DataFrame) -> pa.Table:
     """
     names = [str(name) for name in frame.columns]
     _check_names(names, "the DataFrame")
-    return pa.table([_column(frame.iloc[:, i], name) for i, name in enumerate(names)], names=names)
+    plain = frame.copy(deep=False)
+    plain.attrs = {}  # notes about a table don't belong to what is learned of it
+    try:
+        return pa.Table.from_pandas(plain, preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return pa.table([_column(frame.iloc[:, i], name) for i, name in enumerate(names)], names=names)
 
 
 def _column(values: pd.Series, name: str) -> pa.Array | pa.ChunkedArray:
@@ -239,6 +250,20 @@ def _unreadable(path: Path, error: Exception) -> UnreadableError:
         f"expected a sound Parquet file, however {path} ({size} bytes) is damaged ({type(error).__name__}); "
         "write or copy it again"
     )
+
+
+def pandas_metadata(schema: pa.Schema) -> dict[bytes, bytes] | None:
+    """What a table's metadata tells pandas of its columns' types and index; None where pandas did not write it.
+
+    All else is left out, the notes (`attrs`) of a DataFrame too.
+    """
+    try:
+        plain = json.loads((schema.metadata or {})[b"pandas"])
+        if plain.get("attributes"):
+            return {b"pandas": json.dumps({**plain, "attributes": {}}).encode()}
+    except (KeyError, ValueError, AttributeError, RecursionError):
+        return None
+    return {b"pandas": schema.metadata[b"pandas"]}
 
 
 def _checked(schema: pa.Schema, what: str) -> pa.Schema:

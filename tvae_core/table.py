@@ -158,7 +158,7 @@ def fit_codec(
     if column.kind is ColumnKind.IDENTIFIER:
         return IdentifierCodec.fit(column.name, array.combine_chunks())
     if column.kind in (ColumnKind.CATEGORICAL, ColumnKind.BOOLEAN):
-        return CategoricalCodec.fit(column.name, array.combine_chunks(), most_levels=settings.max_categories)
+        return CategoricalCodec.fit(column.name, array, most_levels=settings.max_categories)
     if settings.preset == "reference":
         return ModeCodec.fit(column.name, array, seed=seed)
     return NumericCodec.fit(column.name, array, bins=settings.bins or 64)

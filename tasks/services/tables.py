@@ -81,6 +81,7 @@ class OpenedTable:
 
     def __init__(self, source: ParquetSource, directory: "_PrivateDirectory | None" = None) -> None:
         self.schema: pa.Schema = source.schema
+        self.metadata = source.metadata
         self.num_rows: int = source.num_rows
         self._source = source
         self._directory = directory  # alive as long as anything still reads from it
@@ -154,6 +155,7 @@ class SplitTable:
     ) -> None:
         names = table.schema.names if columns is None else columns
         self.schema: pa.Schema = pa.schema([table.schema.field(name) for name in names])
+        self.metadata = table.metadata
         self.num_rows: int = split.train_rows if side == "train" else split.holdout_rows
         self._table, self._split, self._side = table, split, side
 

@@ -1,7 +1,8 @@
 """Categories: one code per level, and one more for missing where it was seen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,15 @@ from tvae_core.layout import ColumnLayout
 class CategoricalCodec:
     """A column whose values are levels: text, booleans, or anything else declared categorical.
 
-    `levels` holds each level once, in order, as an Arrow array of the column's value type.
+    `levels` holds each level that rows have once, in order, as an Arrow array of the column's value type. `dictionary`
+    is the whole dictionary of an ordered column in its own order, with the levels that no row has; None for others.
     """
 
     name: str
     type: pa.DataType
     levels: pa.Array
     missing: bool
+    dictionary: pa.Array | None = None
 
     @property
     def layout(self) -> ColumnLayout:
@@ -31,8 +34,11 @@ class CategoricalCodec:
         return ColumnLayout.plain(len(self.levels) + self.missing)
 
     @classmethod
-    def fit(cls, name: str, array: pa.Array, *, most_levels: int) -> "CategoricalCodec":
-        """Learn the levels of a column. Raises DataError when it has more than `most_levels`."""
+    def fit(cls, name: str, array: pa.Array | pa.ChunkedArray, *, most_levels: int) -> "CategoricalCodec":
+        """Learn the levels of a column.
+
+        Raises DataError when it has more than `most_levels`, and when parts of an ordered column contradict each other.
+        """
         plain = plain_values(array)
         levels = pc.unique(plain.drop_null())
         if len(levels) > most_levels:
@@ -44,8 +50,13 @@ class CategoricalCodec:
             raise DataError(
                 f"column {name!r} holds infinite values: expected finite levels; replace them before training"
             )
-        ordered = levels if pa.types.is_null(levels.type) else levels.take(pc.sort_indices(levels))
-        return cls(name, array.type, ordered, plain.null_count > 0 or len(ordered) == 0)
+        dictionary = None
+        if is_ordered(array.type):
+            dictionary = common_dictionary(name, getattr(array, "chunks", [array]))
+            levels = dictionary.filter(pc.is_in(dictionary, levels))
+        elif not pa.types.is_null(levels.type):
+            levels = levels.take(pc.sort_indices(levels))
+        return cls(name, array.type, levels, plain.null_count > 0 or len(levels) == 0, dictionary)
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Level numbers; missing is the last code. Raises DataError for a level never seen in training."""
@@ -66,37 +77,90 @@ class CategoricalCodec:
         if pa.types.is_null(self.levels.type):
             return pa.nulls(len(codes), self.type)
         indices = pa.array(codes, mask=codes >= len(self.levels))
-        if pa.types.is_dictionary(self.type):
-            encoded = pa.DictionaryArray.from_arrays(indices.cast(self.type.index_type), self.levels)
-            return encoded.cast(self.type) if encoded.type != self.type else encoded
-        return self.levels.take(indices).cast(self.type)
+        if not pa.types.is_dictionary(self.type):
+            return self.levels.take(indices).cast(self.type)
+        dictionary = self.levels
+        if self.dictionary is not None:
+            dictionary = self.dictionary
+            indices = pc.index_in(self.levels, value_set=dictionary).take(indices)
+        return pa.DictionaryArray.from_arrays(
+            indices.cast(self.type.index_type), dictionary, ordered=self.type.ordered
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The fitted codec as plain JSON values."""
-        levels = self.levels
-        if is_temporal(levels.type):
-            levels = pc.cast(levels, pa.int32() if levels.type.bit_width == 32 else pa.int64())
-        if pa.types.is_decimal(levels.type):
-            levels = levels.cast(pa.string())
-        return {
+        plain = {
             "codec": "categorical", "name": self.name, "type": str(self.type),
-            "levels": levels.to_pylist(), "missing": self.missing,
+            "levels": spelled(self.levels), "missing": self.missing,
         }  # fmt: skip
+        return plain if self.dictionary is None else {**plain, "dictionary": spelled(self.dictionary)}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "CategoricalCodec":
         """Rebuild what `to_dict` wrote."""
         arrow = parse_type(plain["type"])
-        inner = value_type(arrow)
-        if is_temporal(inner):
-            levels = pa.array(plain["levels"], pa.int32() if inner.bit_width == 32 else pa.int64()).cast(
-                inner
-            )
-        elif pa.types.is_decimal(inner):
-            levels = pa.array(plain["levels"], pa.string()).cast(inner)
-        else:
-            levels = pa.array(plain["levels"], inner)
-        return cls(plain["name"], arrow, levels, bool(plain["missing"]))
+        levels = read_levels(plain["levels"], value_type(arrow))
+        dictionary = read_levels(plain["dictionary"], levels.type) if "dictionary" in plain else None
+        return cls(plain["name"], arrow, levels, bool(plain["missing"]), dictionary)
+
+
+def spelled(levels: pa.Array) -> list[Any]:
+    """Levels as plain JSON values."""
+    if is_temporal(levels.type):
+        levels = pc.cast(levels, pa.int32() if levels.type.bit_width == 32 else pa.int64())
+    if pa.types.is_decimal(levels.type):
+        levels = levels.cast(pa.string())
+    out: list[Any] = levels.to_pylist()
+    return out
+
+
+def read_levels(plain: list[Any], inner: pa.DataType) -> pa.Array:
+    """The levels that `spelled` wrote, of the type `inner`."""
+    if is_temporal(inner):
+        return pa.array(plain, pa.int32() if inner.bit_width == 32 else pa.int64()).cast(inner)
+    if pa.types.is_decimal(inner):
+        return pa.array(plain, pa.string()).cast(inner)
+    return pa.array(plain, inner)
+
+
+def is_ordered(arrow: pa.DataType) -> bool:
+    """Whether a column's levels have an order of their own."""
+    return pa.types.is_dictionary(arrow) and bool(arrow.ordered)
+
+
+def common_dictionary(name: str, arrays: Iterable[pa.Array]) -> pa.Array:
+    """The dictionaries of an ordered column's parts as one that keeps the order of each.
+
+    Raises DataError when there is none.
+    """
+    distinct: list[pa.Array] = []
+    for array in arrays:
+        if not any(array.dictionary.equals(seen) for seen in distinct):
+            distinct.append(array.dictionary)
+    if len(distinct) == 1:
+        return distinct[0]
+    order: TopologicalSorter[Any] = TopologicalSorter()
+    for levels in (dictionary.to_pylist() for dictionary in distinct):
+        for place, level in enumerate(levels):
+            order.add(level, *levels[max(0, place - 1) : place])
+    try:
+        return pa.array(list(order.static_order()), distinct[0].type)
+    except CycleError:
+        raise DataError(
+            f"column {name!r} is ordered, but parts of the table order its levels differently: "
+            "write them with one dictionary"
+        ) from None
+
+
+def like_dictionary(values: pa.Array, like: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Plain values encoded by another array's dictionary, to which values that it lacks are appended."""
+    dictionary = like.dictionary
+    plain = values.cast(dictionary.type)
+    lacking = pc.unique(plain.filter(pc.and_(pc.is_valid(plain), pc.invert(pc.is_in(plain, dictionary)))))
+    if len(lacking):
+        dictionary = pa.concat_arrays([dictionary, lacking])
+    indices = pc.index_in(plain, value_set=dictionary).cast(like.type.index_type)
+    return pa.DictionaryArray.from_arrays(indices, dictionary, ordered=like.type.ordered)
 
 
 def plain_values(array: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tvae_core.codecs.categorical import CategoricalCodec, plain_values
+from tvae_core.codecs.categorical import CategoricalCodec, common_dictionary, is_ordered, plain_values
 from tvae_core.constraints.base import Changes, Columns, batches_of, check_keys, check_names
 from tvae_core.errors import ConditionError, DataError, SchemaError
 from tvae_core.sources import TableSource
@@ -58,9 +58,7 @@ class FixedCombinations:
         """See `Constraint`; every table obeys, for what it holds is what is allowed."""
         seen = seen_combinations(source, self.columns)
         codecs = tuple(
-            CategoricalCodec.fit(
-                name, as_type(seen[name], source.schema.field(name).type), most_levels=NO_LIMIT
-            )
+            CategoricalCodec.fit(name, as_in_source(seen[name], source, name), most_levels=NO_LIMIT)
             for name in self.columns
         )
         codes = np.stack([c.encode(seen[c.name])[0] for c in codecs], axis=1)
@@ -241,12 +239,15 @@ def typed(codec: CategoricalCodec, values: list[Any]) -> pa.Array:
         ) from None
 
 
-def as_type(array: pa.Array, arrow: pa.DataType) -> pa.Array:
-    """An array without dictionary encoding in the column's own type."""
-    if array.type == arrow:
-        return array
-    encoded = array.dictionary_encode()
-    return encoded.cast(arrow) if encoded.type != arrow else encoded
+def as_in_source(array: pa.Array, source: TableSource, name: str) -> pa.Array:
+    """Plain values of a table's column in the column's own type; an ordered one keeps its dictionary."""
+    arrow = source.schema.field(name).type
+    if not is_ordered(arrow):
+        encoded = array.dictionary_encode() if pa.types.is_dictionary(arrow) else array
+        return encoded.cast(arrow)
+    dictionary = common_dictionary(name, (columns[name] for columns in batches_of(source, [name])))
+    indices = pc.index_in(array, value_set=dictionary).cast(arrow.index_type)
+    return pa.DictionaryArray.from_arrays(indices, dictionary, ordered=True)
 
 
 def seen_combinations(source: TableSource, names: tuple[str, ...]) -> pa.Table:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 class ConstraintSet:
     """The fitted constraints in the order in which they are restored, and the columns of the whole table.
 
-    Without constraints it changes nothing.
+    Without constraints it changes nothing but the schema's metadata.
     """
 
     def __init__(self, schema: pa.Schema, fitted: Sequence[FittedConstraint] = ()) -> None:
@@ -40,7 +40,7 @@ class ConstraintSet:
         """
         check_columns(source.schema, schema)
         fitted = [constraint.fit(source) for constraint in in_restoring_order(schema.constraints)]
-        return cls(source.schema.remove_metadata(), fitted)
+        return cls(source.schema.with_metadata(getattr(source, "metadata", None)), fitted)
 
     def reduced(self, schema: TableSchema) -> TableSchema:
         """The schema of what the model sees."""
@@ -68,7 +68,8 @@ class ConstraintSet:
         Cells that were `given` (the table that `give` translated) stand in the rows exactly as they came.
         """
         if not self.fitted:
-            yield from batches
+            for batch in batches:
+                yield batch.replace_schema_metadata(self.schema.metadata)
             return
         rows = 0
         counts.update({fitted.declared.label: 0 for fitted in self.fitted})
@@ -116,25 +117,31 @@ class ConstraintSet:
         return dict(shares)
 
     def to_dict(self) -> dict[str, Any]:
-        """Declarations, what was learned, and the whole table's columns, as plain JSON values; empty without any."""
-        if not self.fitted:
-            return {}
-        entries = [{**constraint_to_dict(f.declared), "fitted": f.to_dict()} for f in self.fitted]
-        columns = [{"name": f.name, "type": str(f.type), "nullable": f.nullable} for f in self.schema]
-        return {"constraints": {"columns": columns, "entries": entries}}
+        """What sampled tables tell pandas, and with constraints their declarations, what was learned, and the whole
+        table's columns, as plain JSON values; empty without any.
+        """
+        plain: dict[str, Any] = {}
+        if self.schema.metadata:
+            plain["pandas"] = self.schema.metadata[b"pandas"].decode()
+        if self.fitted:
+            entries = [{**constraint_to_dict(f.declared), "fitted": f.to_dict()} for f in self.fitted]
+            columns = [{"name": f.name, "type": str(f.type), "nullable": f.nullable} for f in self.schema]
+            plain["constraints"] = {"columns": columns, "entries": entries}
+        return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], schema: pa.Schema) -> "ConstraintSet":
         """Rebuild what `to_dict` wrote; `schema` is the model's, the table's own where there are no constraints."""
+        metadata = {b"pandas": plain["pandas"].encode()} if "pandas" in plain else None
         if "constraints" not in plain:
-            return cls(schema)
+            return cls(schema.with_metadata(metadata))
         body = plain["constraints"]
         states = [entry["fitted"] for entry in body["entries"]]
         declared = constraints_from_list(
             [{k: v for k, v in e.items() if k != "fitted"} for e in body["entries"]]
         )
         fields = [pa.field(c["name"], parse_type(c["type"]), nullable=c["nullable"]) for c in body["columns"]]
-        return cls(pa.schema(fields), [d.restored(s) for d, s in zip(declared, states, strict=True)])
+        return cls(pa.schema(fields, metadata), [d.restored(s) for d, s in zip(declared, states, strict=True)])
 
 
 def _typed(name: str, given: pa.ChunkedArray, arrow: pa.DataType) -> pa.Array:
