@@ -112,3 +112,24 @@ def test_the_order_survives_parquet_and_a_stored_generator(model, tmp_path):
     pq.write_table(TVAE.load(tmp_path / "g").sample_table(40), tmp_path / "out.parquet")
     assert pd.read_parquet(tmp_path / "out.parquet")["size"].dtype == SIZES
     assert pq.read_schema(tmp_path / "out.parquet").equals(pq.read_schema(tmp_path / "real.parquet"))
+
+
+def test_what_pandas_wrote_about_its_types_comes_back_and_notes_do_not(tmp_path):
+    frame = planted().assign(
+        count=pd.array([1, None, 2, 3] * 100, "Int64"),
+        flag=pd.array([True, None, False, True] * 100, "boolean"),
+        text=pd.array(["a", None, "b", "b"] * 100, "string"),
+    )
+    frame.attrs = {"note": "seen by nobody"}
+    frame.to_parquet(tmp_path / "real.parquet")
+    for source in (frame, tmp_path / "real.parquet"):
+        TVAE(seed=1, epochs=1).fit(source).save(tmp_path / f"g{type(source).__name__}")
+        model = TVAE.load(tmp_path / f"g{type(source).__name__}")
+        out = model.sample(30)
+        assert out.dtypes.to_dict() == frame.dtypes.to_dict()
+        assert "nobody" not in str(model.sample_table(1).schema.metadata)
+    plain = frame.copy()
+    plain.attrs = {}
+    plain.to_parquet(tmp_path / "plain.parquet")
+    table = pq.read_table(tmp_path / "plain.parquet")
+    assert TVAE(seed=1, epochs=1).fit(table).sample_table(9).schema.equals(table.schema, check_metadata=True)

@@ -141,7 +141,9 @@ class ConstraintSet:
             [{k: v for k, v in e.items() if k != "fitted"} for e in body["entries"]]
         )
         fields = [pa.field(c["name"], parse_type(c["type"]), nullable=c["nullable"]) for c in body["columns"]]
-        return cls(pa.schema(fields, metadata), [d.restored(s) for d, s in zip(declared, states, strict=True)])
+        return cls(
+            pa.schema(fields, metadata), [d.restored(s) for d, s in zip(declared, states, strict=True)]
+        )
 
 
 def _typed(name: str, given: pa.ChunkedArray, arrow: pa.DataType) -> pa.Array:
