@@ -12,7 +12,6 @@ import fcntl
 import io
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -171,15 +170,20 @@ def _create_beside(path: Path) -> Path:
                 raise
             continue
         break
-    _sweep(path.parent)
+    _sweep(path.parent, unfinished)
     return unfinished
 
 
-def _sweep(directory: Path) -> None:
-    """Remove what killed writers left here long ago."""
+def _sweep(directory: Path, youngest: Path) -> None:
+    """Remove what killed writers left here long before `youngest` was made.
+
+    Its time is that of the file system's own clock, which may differ from this machine's. A file more than a day ahead
+    of it was left before the clock was set back.
+    """
     with contextlib.suppress(OSError):  # housekeeping: it must never stop a write
+        now = youngest.stat().st_mtime
         for entry in directory.glob(f"{PRIVATE_PREFIX}-*"):
-            if time.time() - entry.stat().st_mtime > _STALE_SECONDS:
+            if abs(now - entry.stat().st_mtime) > _STALE_SECONDS:
                 entry.unlink(missing_ok=True)
 
 

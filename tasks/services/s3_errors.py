@@ -5,6 +5,7 @@ Only the code, the status and the operation reach a message: a server's own text
 
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from tasks.services.store import (
@@ -32,6 +33,8 @@ _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "NoSuchUpload", "409"}
 _ALTERED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
 _BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "BadGateway"}
+_BUSY_STATUS = {429, 500, 502, 503, 504}
+_CLOCK = {"RequestTimeTooSkewed", "RequestExpired"}
 
 
 class ConflictError(StoreError):
@@ -109,6 +112,12 @@ def no_credentials(place: Place, reason: str) -> AccessDeniedError:
 
 
 def _by_status(place: Place, uri: str, answer: str, code: str, status: int) -> StoreError:
+    if code in _CLOCK:
+        return StoreError(
+            f"{place.endpoint} refused a request for {uri} because the clocks differ too much ({answer}): this "
+            f"machine says {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC. Set the clock of this machine, or that of the "
+            "store (NTP), and run again"
+        )
     if code in _DENIED or status in (401, 403):
         return AccessDeniedError(
             f"access to {uri} at {place.endpoint} was denied ({answer}). Check the rights of these credentials "
@@ -123,7 +132,7 @@ def _by_status(place: Place, uri: str, answer: str, code: str, status: int) -> S
         return StoreError(
             f"the bytes of {uri} changed on their way to {place.endpoint} ({answer}). Run again"
         )
-    if code in _BUSY or status >= 500:
+    if code in _BUSY or status in _BUSY_STATUS:
         return UnavailableError(
             f"{place.endpoint} can't serve {uri} now ({answer}), after retries. Run again later"
         )

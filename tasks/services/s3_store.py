@@ -23,6 +23,7 @@ from botocore.config import Config
 from tasks.references import FileRef
 from tasks.services import s3_errors
 from tasks.services.local_store import local_errors, write_atomically
+from tasks.services.patience import Patience
 from tasks.services.store import (
     AlreadyExistsError,
     NotFoundError,
@@ -36,10 +37,9 @@ from tasks.services.store import (
 MULTIPART_THRESHOLD = 256 << 20  # bytes; above it an interrupted upload would cost too much to send again
 PART_SIZE = 64 << 20  # bytes, held in memory one at a time
 _MOST_PARTS = 9_000  # S3 takes 10,000
-# botocore's own retries span a fraction of a second, enough for a hiccup; ours, around them, a server's restart.
+# botocore's own retries span a fraction of a second, enough for a hiccup; `Patience`, around them, a server's restart.
 _QUICK_ATTEMPTS = 2
-_ATTEMPTS = 4
-_PATIENCE_SECONDS = 40.0  # after it no attempt is begun
+_CONFLICTS = 4  # times that a conditional write is begun while other writers are at work
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 60.0
 _NO_CREDENTIALS = (
@@ -57,8 +57,8 @@ Parts = list[dict[str, Any]]
 class S3Store:
     """Objects of one bucket, under one prefix.
 
-    Endpoint, region and credentials are boto3's own settings. An endpoint that refuses connections is reported after
-    about 5 s, one that swallows them after about 50 s, one that accepts and then keeps silent after about 2 min.
+    Endpoint, region and credentials are boto3's own settings. An endpoint that is down, busy or breaks off is waited
+    for (`patience.py`, a minute by default); one that accepts and then keeps silent is reported after about 2 min.
     A conditional write whose answer was lost is sent again and may then meet its own object: AlreadyExistsError, and
     who must know reads back what lies there.
     """
@@ -165,17 +165,15 @@ class S3Store:
         """One request by the name of boto3's method; sent again while the endpoint is unavailable."""
         if key is not None:
             arguments["Key"] = self._prefix + validate_key(key)
-        begun = time.monotonic()
-        for attempt in range(1, _ATTEMPTS):
+        patience = Patience()
+        while True:
             try:
                 return self._call_once(operation, key, arguments)
             except UnavailableError:
-                if time.monotonic() - begun > _PATIENCE_SECONDS:
+                if not patience.wait(self._place.endpoint):
                     raise
-            _pause(attempt)
             if hasattr(arguments.get("Body"), "seek"):
                 arguments["Body"].seek(0)
-        return self._call_once(operation, key, arguments)
 
     def _call_once(self, operation: str, key: str | None, arguments: dict[str, Any]) -> Any:
         with self._clear_errors(operation, key):
@@ -188,15 +186,15 @@ class S3Store:
             digest, size = copy_and_digest(source)
         condition = {"IfNoneMatch": "*"} if if_absent else {}
         send = self._send_parts if size > self._multipart_threshold else self._send_whole
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, _CONFLICTS + 1):
             try:
                 with open_source() as source:
                     send(key, source, digest, size, condition)
                 break
             except s3_errors.ConflictError:
-                if attempt == _ATTEMPTS:
+                if attempt == _CONFLICTS:
                     raise
-                _pause(attempt)
+                time.sleep(random.uniform(0.5, 1.0) * 2 ** (attempt - 1))  # at most 1, 2, 4 s
         return FileRef(self.uri_of(key), digest, size)
 
     def _send_whole(
@@ -220,7 +218,10 @@ class S3Store:
             self._call("complete_multipart_upload", key, UploadId=upload, MultipartUpload=whole, **condition)
         except BaseException:
             with contextlib.suppress(StoreError):  # the first failure is the one to report
-                self._call("abort_multipart_upload", key, UploadId=upload)
+                # Once: what failed has been waited for.
+                self._call_once(
+                    "abort_multipart_upload", key, {"Key": self._prefix + key, "UploadId": upload}
+                )
             raise
 
     def _upload_parts(self, key: str, upload: str, source: BinaryIO, size: int) -> tuple[Parts, str]:
@@ -240,16 +241,16 @@ class S3Store:
 
     def _read(self, key: str, consume: Callable[[BinaryIO], T]) -> T:
         """Open the object and consume its stream; a stream that breaks off is read again from the start."""
-        for attempt in range(1, _ATTEMPTS + 1):
+        patience = Patience()
+        while True:
             # Not `with ... as body`: that gives the raw stream, which takes a broken-off answer for a whole one.
             with contextlib.closing(self._call("get_object", key)["Body"]) as body:
                 try:
                     return consume(cast(BinaryIO, body))
                 except _BROKEN_OFF as error:
                     broken = type(error).__name__
-            if attempt < _ATTEMPTS:
-                _pause(attempt)
-        raise s3_errors.unreachable(self._place, f"the answer broke off, {broken}")
+            if not patience.wait(self._place.endpoint):
+                raise s3_errors.unreachable(self._place, f"the answer broke off, {broken}")
 
     @contextlib.contextmanager
     def _clear_errors(self, operation: str, key: str | None = None) -> Iterator[None]:
@@ -292,7 +293,3 @@ def _make_client() -> Any:
         return client
     path_style = Config(**settings, s3={"addressing_style": "path"})
     return session.client("s3", region_name=region, config=path_style)
-
-
-def _pause(attempt: int) -> None:
-    time.sleep(random.uniform(0.5, 1.0) * 2 ** (attempt - 1))  # at most 1, 2, 4 s

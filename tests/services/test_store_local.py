@@ -85,6 +85,15 @@ def test_what_killed_writers_left_is_swept_after_a_day_and_not_before(tmp_path: 
     assert young.exists()
 
 
+def test_clocks_set_forward_or_back_stop_neither_a_write_nor_the_sweeping(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    for name, ahead in (("next-year", 365 * 86_400), ("in-an-hour", 3_600), ("in-1970", -time.time() + 1)):
+        (tmp_path / f".tvae-tmp-{name}").write_bytes(b"")
+        os.utime(tmp_path / f".tvae-tmp-{name}", (time.time() + ahead,) * 2)
+    store.put_bytes("key", b"x")
+    assert sorted(os.listdir(tmp_path)) == [".tvae-tmp-in-an-hour", "key"]
+
+
 def test_without_hard_links_an_existing_object_is_still_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
