@@ -129,6 +129,9 @@ def _model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Settings of the generator as options; what is left out is the preset's."""
     options = [
         click.option("--epochs", type=int, help="Most passes over the table."),
+        click.option(
+            "--max-minutes", type=float, help="Most minutes of training; not reproducible where it cuts."
+        ),
         click.option("--batch-size", type=int, help="Rows of a training step."),
         click.option("--embedding-dim", type=int, help="Size of the latent vector."),
         click.option("--compress-dims", metavar="N,N", help="Hidden layers of the encoder: 256,256."),

@@ -15,6 +15,7 @@ from tvae_core.errors import (
     NotFittedError,
     SchemaError,
     SettingsError,
+    TrainingError,
     TVAEError,
     UnreadableError,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "TableCodec",
     "TableSchema",
     "TableSource",
+    "TrainingError",
     "UnreadableError",
     "__version__",
     "as_source",

@@ -5,6 +5,7 @@
     ├── SchemaError        a schema contradicts itself, or a table does not have the declared schema
     ├── DataError          a table can't be learned from: no rows, infinities, an unsupported type, ...
     │   └── UnreadableError    the bytes are not Parquet, or are cut short
+    ├── TrainingError      the loss is not finite, or training diverges
     ├── ConditionError     a condition that no row could meet, or on a column that can't be conditioned on
     ├── NotFittedError     `sample` or `save` before `fit`
     └── ArtifactError      a stored generator can't be loaded
@@ -34,6 +35,10 @@ class DataError(TVAEError, ValueError):
 
 class UnreadableError(DataError):
     """The bytes are not Parquet, or are cut short."""
+
+
+class TrainingError(TVAEError, RuntimeError):
+    """The loss is not finite, or training diverges: nothing is kept of it."""
 
 
 class ConditionError(TVAEError, ValueError):

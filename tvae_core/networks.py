@@ -68,8 +68,8 @@ class Networks(nn.Module):
         return tvae_loss(nll, kl, loss_factor=self.loss_factor, free_bits=self.free_bits)
 
     @torch.no_grad()
-    def validation_loss(self, rows: Rows, generator: torch.Generator) -> tuple[float, int]:
-        """What training is judged by, per row and without dropout, and the number of active latent units.
+    def validation_loss(self, rows: Rows, generator: torch.Generator) -> float:
+        """What training is judged by, per row and without dropout.
 
         The negative evidence lower bound; where columns look at each other, its mean with the loss of cells given a
         random set of others, so that training goes on until both kinds of sampling are learned.
@@ -78,14 +78,21 @@ class Networks(nn.Module):
         z = reparameterise(mu, std, generator)
         nll = self.decoder.nll(rows, z, None, None)
         kl = kl_divergence(mu, logvar).sum(1).mean().clamp(min=self.free_bits)
-        active = int((mu.var(0, correction=0) > ACTIVE_VARIANCE).sum())
         loss = self.loss_factor * nll.mean() + kl
         view = self.decoder.given_view(len(rows), generator)
         if view is not None:
             unknown = (~view.known).sum(1)
             given = self.decoder.nll(rows, z, view, None) * view.known.shape[1] / unknown
             loss = (loss + given.mean()) / 2
-        return float(loss), active
+        return float(loss)
+
+    @torch.no_grad()
+    def latent_use(self, rows: Rows) -> tuple[list[float], int]:
+        """The mean Kullback-Leibler divergence of each latent unit in nats, and the number of active units."""
+        mu, _, logvar = self.encoder(rows)
+        active = int((mu.var(0, correction=0) > ACTIVE_VARIANCE).sum())
+        nats: list[float] = kl_divergence(mu, logvar).mean(0).tolist()
+        return nats, active
 
     @torch.no_grad()
     def posterior_draws(self, rows: Rows, generator: torch.Generator) -> Tensor:

@@ -24,6 +24,8 @@ class ModelSettings:
         of it for embeddings.
     batch_size: training rows in a step.
     epochs: most passes over the training rows; None chooses from the number of rows.
+    max_minutes: most minutes that training may take, beside the epochs; the learning rate's decay is fitted to it. How
+        far it gets depends on the machine, so a generator that was cut by time is not reproducible.
     loss_factor: weight of the reconstruction against the Kullback-Leibler term.
     free_bits: nats of the Kullback-Leibler term that cost nothing, so that the latent is used.
     learning_rate: of Adam.
@@ -42,6 +44,7 @@ class ModelSettings:
     l2scale: float | None = None
     batch_size: int | None = None
     epochs: int | None = None
+    max_minutes: float | None = None
     loss_factor: float | None = None
     free_bits: float | None = None
     learning_rate: float | None = None
@@ -91,6 +94,7 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("l2scale", 0.0, 1.0),
     ("batch_size", 1, 10_000_000),
     ("epochs", 1, 1_000_000),
+    ("max_minutes", 0.001, 100_000),
     ("loss_factor", 1e-6, 1e6),
     ("free_bits", 0.0, 1e6),
     ("learning_rate", 1e-8, 1.0),

@@ -1,174 +1,59 @@
-"""Training: a step, an epoch, a loop. History is plain JSON; the best weights are a copy, never a reference."""
+"""The training loop: epochs until the best weights are found, the planned ones are over, or the time is.
+
+History is plain JSON, a record per epoch; the best weights are a copy, never a reference.
+"""
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from tvae_core.layout import Layout
+from tvae_core.batches import Batches
+from tvae_core.errors import TrainingError
 from tvae_core.likelihood import Noise
-from tvae_core.losses import LossParts
 from tvae_core.model import Rows
 from tvae_core.networks import Networks
 from tvae_core.prior import ROWS_FOR_PRIOR
 from tvae_core.randomness import torch_generator
 from tvae_core.settings import ModelSettings
-from tvae_core.table import EncodedTable
+from tvae_core.trainer import EpochPlace, Trainer, Weights
 
 OnEpoch = Callable[[dict[str, Any]], None]
-Weights = dict[str, Tensor]
+Record = dict[str, Any]
 
-# Averaged weights: the average forgets with this factor per step, faster at first.
-AVERAGE_DECAY = 0.995
-WARM_UP_STEPS = 100
-LARGEST_GRADIENT = 5.0
-# Embeddings decay at this share of the other weights' rate.
-EMBEDDING_DECAY = 0.2
 # Training steps for a table of up to this many rows; more rows earn more, but far from proportionally.
 STEPS, ROWS_OF_STEPS = 1_200, 20_000
 EVALUATION_ROWS = 4_096
 CALIBRATION_ROWS = 20_000
-COUNTED_ROWS = 1_000_000
-
-
-class Batches:
-    """Rows on the device as integers, handed out in batches."""
-
-    def __init__(self, table: EncodedTable, layout: Layout, device: torch.device) -> None:
-        self.codes = torch.from_numpy(table.codes).to(device)
-        self.scalars = torch.from_numpy(table.scalars).to(device)
-        self.code_count = sum(layout.codes)
-        self.offsets = torch.from_numpy(layout.code_offsets).to(device)
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    def rows(self, numbers: Tensor | slice) -> Rows:
-        """The given rows, their codes numbered through all columns."""
-        return Rows(self.codes[numbers].long() + self.offsets, self.scalars[numbers])
-
-    def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Rows]:
-        """Every row once in a new order, in batches of `batch_size`; the last one may be smaller."""
-        order = torch.randperm(len(self), generator=generator, device=self.codes.device)
-        for start in range(0, len(self), batch_size):
-            yield self.rows(order[start : start + batch_size])
-
-    def code_shares(self) -> Tensor:
-        """Each code's share of the rows (codes of all columns,)."""
-        counts = torch.zeros(self.code_count, dtype=torch.int64, device=self.codes.device)
-        for start in range(0, len(self), COUNTED_ROWS):
-            codes = self.rows(slice(start, start + COUNTED_ROWS)).codes
-            counts += torch.bincount(codes.flatten(), minlength=self.code_count)
-        return counts.float() / len(self)
-
-    def some(self, count: int, generator: torch.Generator) -> Rows:
-        """At most `count` rows, drawn at random without repeating one."""
-        return self.rows(torch.randperm(len(self), generator=generator, device=self.codes.device)[:count])
+# Training has diverged when the mean loss exceeds the first step's by this many times it (at least this many nats) in
+# so many epochs on end, or in the last one: a hot start may still cool down.
+DIVERGED, DIVERGED_EPOCHS = 10.0, 3
 
 
 @dataclass
-class Trainer:
-    """What a step needs: networks, optimiser, averaged weights, and where the random numbers come from."""
+class Course:
+    """What training has found so far: a record per epoch, and the best weights with their loss and epoch."""
 
-    networks: Networks
-    settings: ModelSettings
-    optimiser: torch.optim.Optimizer
-    generator: torch.Generator
-    total_steps: int
-    average: Weights | None
-    steps: int = 0
-
-    @classmethod
-    def at_start(
-        cls,
-        networks: Networks,
-        rows: int,
-        settings: ModelSettings,
-        generator: torch.Generator,
-        *,
-        averaged: bool,
-    ) -> "Trainer":
-        """A trainer at step 0."""
-        assert settings.epochs and settings.batch_size
-        steps = math.ceil(rows / settings.batch_size) * settings.epochs
-        average = {k: v.detach().clone() for k, v in networks.state_dict().items()} if averaged else None
-        return cls(networks, settings, make_optimiser(networks, settings), generator, steps, average)
-
-    def step(self, rows: Rows) -> LossParts:
-        """One gradient step on one batch."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
-        self.optimiser.zero_grad(set_to_none=True)
-        parts = self.networks.training_loss(rows, self.generator)
-        parts.total.backward()
-        if self.networks.looks:
-            nn.utils.clip_grad_norm_(self.networks.trained_parameters(), LARGEST_GRADIENT, foreach=True)
-        self.optimiser.step()
-        self.networks.decoder.project()
-        self.steps += 1
-        self._update_average()
-        return parts
-
-    def learning_rate(self) -> float:
-        """Constant in the reference preset; elsewhere a linear warm-up and a cosine decay to zero."""
-        rate = self.settings.learning_rate or 1e-3
-        if not self.networks.looks:
-            return rate
-        warm = min(1.0, (self.steps + 1) / WARM_UP_STEPS)
-        return rate * warm * (0.5 + 0.5 * math.cos(math.pi * self.steps / self.total_steps)) + 1e-6
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        if self.average is None:
-            return
-        keep = min(AVERAGE_DECAY, (1 + self.steps) / (10 + self.steps))
-        state = self.networks.state_dict()
-        torch._foreach_lerp_(list(self.average.values()), list(state.values()), 1 - keep)
-
-    def epoch(self, batches: Batches) -> tuple[float, float, float]:
-        """One pass over the training rows: mean total loss, reconstruction and KL in nats per row."""
-        sums = torch.zeros(3, dtype=torch.float64, device=batches.codes.device)
-        for rows in batches.shuffled(self.settings.batch_size or 500, self.generator):
-            parts = self.step(rows)
-            sums += torch.stack([p.detach() for p in parts]).double() * len(rows)
-        total, reconstruction, kl = (sums / len(batches)).tolist()
-        return total, reconstruction, kl
-
-    def best_weights(self) -> Weights:
-        """A copy of the weights to keep: the averaged ones where there are such."""
-        source = self.average if self.average is not None else self.networks.state_dict()
-        return {name: value.detach().clone() for name, value in source.items()}
+    history: list[Record] = field(default_factory=list)
+    best: Weights | None = None
+    best_loss: float = math.inf
+    best_epoch: int = 0
 
 
-def make_optimiser(networks: Networks, settings: ModelSettings) -> torch.optim.Optimizer:
-    """Adam as published for the reference preset; elsewhere AdamW with less decay of embeddings, none of biases."""
-    rate, decay = settings.learning_rate or 1e-3, settings.l2scale or 0.0
-    if not networks.looks:
-        return torch.optim.Adam(networks.trained_parameters(), lr=rate, weight_decay=decay, fused=True)
-    groups: dict[float, list[nn.Parameter]] = {decay: [], EMBEDDING_DECAY * decay: [], 0.0: []}
-    for name, parameter in networks.named_parameters():
-        if parameter.dim() <= 1:
-            groups[0.0].append(parameter)
-        elif name.endswith((".free", "decoder.out")):
-            groups[EMBEDDING_DECAY * decay].append(parameter)
-        else:
-            groups[decay].append(parameter)
-    decayed = [{"params": part, "weight_decay": share} for share, part in groups.items()]
-    return torch.optim.AdamW(decayed, lr=rate, betas=(0.9, 0.99), fused=True)
+def evaluate(networks: Networks, weights: Weights, rows: Rows, seed: int) -> tuple[float, list[float], int]:
+    """Negative evidence lower bound per row under `weights`, the nats of each latent unit, and how many are active.
 
-
-def evaluate(networks: Networks, weights: Weights, rows: Rows, seed: int) -> tuple[float, int]:
-    """Negative evidence lower bound per row under `weights`, and active units; the same draws of z at every call."""
+    The same draws of z at every call.
+    """
     generator = torch_generator(seed, "validate", device=rows.codes.device)
     own = {name: value.clone() for name, value in networks.state_dict().items()}
     networks.load_state_dict(weights)
-    result = networks.validation_loss(rows, generator)
+    loss = networks.validation_loss(rows, generator)
+    nats, active = networks.latent_use(rows)
     networks.load_state_dict(own)
-    return result
+    return loss, nats, active
 
 
 def size_to_table(settings: ModelSettings, rows: int) -> ModelSettings:
@@ -191,41 +76,82 @@ def train(
     *,
     seed: int,
     on_epoch: OnEpoch | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """Fit the networks in place, ending with the best weights seen; returns one record per epoch.
 
     `settings` must be resolved and sized. With validation rows training stops when their loss has not improved for
-    `patience` epochs; without, the last weights are the best.
+    `patience` epochs; without, the last weights are the best. Raises TrainingError when the loss is not finite or
+    diverges.
     """
     assert settings.epochs
-    generator = torch_generator(seed, "train", device=train_rows.codes.device)
+    generator = torch_generator(seed, "train", device=train_rows.device)
     networks.decoder.start_at_margins(train_rows.code_shares())
     averaged = validation_rows is not None
     trainer = Trainer.at_start(networks, len(train_rows), settings, generator, averaged=averaged)
     held_back = validation_rows.some(EVALUATION_ROWS, generator) if validation_rows is not None else None
-    history: list[dict[str, Any]] = []
-    best, best_loss, best_epoch = None, math.inf, 0
-    began = time.monotonic()
+    course = Course()
     for epoch in range(1, settings.epochs + 1):
-        total, reconstruction, kl = trainer.epoch(train_rows)
-        record: dict[str, Any] = {
-            "epoch": epoch, "step": trainer.steps, "loss": total, "reconstruction": reconstruction, "kl": kl,
-            "validation_loss": None, "active_units": None, "best": False,
-        }  # fmt: skip
-        if held_back is not None:
-            weights = trainer.best_weights()
-            loss, record["active_units"] = evaluate(networks, weights, held_back, seed)
-            record["validation_loss"] = loss
-            if loss < best_loss:
-                best, best_loss, best_epoch, record["best"] = weights, loss, epoch, True
-        history.append(record)
+        place = trainer.start_epoch(epoch)
+        trainer.epoch(train_rows, place)
+        record = close_epoch(trainer, place, course, held_back, seed)
+        record["stopped"] = why_stop(trainer, course, epoch)
+        check_course(trainer, course)
+        if record["stopped"] and held_back is None:
+            some = train_rows.some(EVALUATION_ROWS, generator)
+            record["kl_per_unit"], record["active_units"] = networks.latent_use(some)
         if on_epoch is not None:
-            on_epoch({**record, "epochs": settings.epochs, "seconds": time.monotonic() - began})
-        if settings.patience and held_back is not None and epoch - best_epoch >= settings.patience:
+            on_epoch({**record, "epochs": settings.epochs, "seconds": trainer.clock.elapsed()})
+        if record["stopped"]:
             break
-    if best is not None:
-        networks.load_state_dict(best)
-    return history
+    if course.best is not None:
+        networks.load_state_dict(course.best)
+    return course.history
+
+
+def close_epoch(
+    trainer: Trainer, place: EpochPlace, course: Course, held_back: Rows | None, seed: int
+) -> Record:
+    """Add an epoch's record to the history, and keep its weights where they are the best so far."""
+    total, reconstruction, kl = place.means()
+    record: Record = {
+        "epoch": place.epoch, "step": trainer.steps, "loss": total, "reconstruction": reconstruction, "kl": kl,
+        "skipped_steps": place.skipped, "validation_loss": None, "kl_per_unit": None, "active_units": None,
+        "best": False, "stopped": None,
+    }  # fmt: skip
+    if held_back is not None:
+        weights = trainer.best_weights()
+        loss, nats, active = evaluate(trainer.networks, weights, held_back, seed)
+        record |= {"validation_loss": loss, "kl_per_unit": nats, "active_units": active}
+        if loss < course.best_loss:
+            course.best, course.best_loss, course.best_epoch = weights, loss, place.epoch
+            record["best"] = True
+    course.history.append(record)
+    return record
+
+
+def check_course(trainer: Trainer, course: Course) -> None:
+    """Raise TrainingError when the losses of the last epochs say that training has diverged."""
+    last = course.history[-1]
+    start = last["loss"] if trainer.first_loss is None else trainer.first_loss
+    most = start + DIVERGED * max(1.0, abs(start))
+    recent = [r["loss"] > most for r in course.history[-1 if last["stopped"] else -DIVERGED_EPOCHS :]]
+    judged = last["loss"] if last["validation_loss"] is None else last["validation_loss"]
+    if not math.isfinite(judged) or (all(recent) and (last["stopped"] or len(recent) == DIVERGED_EPOCHS)):
+        raise TrainingError(
+            f"training diverged by epoch {last['epoch']}, step {last['step']}: the loss is {judged:.4g} nats, and was "
+            f"{start:.4g} at the first step. Lower learning_rate (it is {trainer.settings.learning_rate:g})"
+        )
+
+
+def why_stop(trainer: Trainer, course: Course, epoch: int) -> str | None:
+    """What ends training after this epoch, None to go on: the `patience`, the `epochs` planned, or the `time`."""
+    settings = trainer.settings
+    assert settings.epochs
+    if settings.patience and trainer.average is not None and epoch - course.best_epoch >= settings.patience:
+        return "patience"
+    if epoch >= settings.epochs:
+        return "epochs"
+    return "time" if trainer.clock.share() >= 1 else None
 
 
 @torch.no_grad()
@@ -233,7 +159,7 @@ def fit_prior(networks: Networks, train_rows: Batches, *, seed: int) -> None:
     """Fit the prior to the aggregated posterior, then the margins of what it generates to those of the table."""
     if not networks.looks:
         return
-    device = train_rows.codes.device
+    device = train_rows.device
     generator = torch_generator(seed, "prior", device=device)
     z = networks.posterior_draws(train_rows.some(ROWS_FOR_PRIOR, generator), generator)
     networks.prior.fit(z, generator)

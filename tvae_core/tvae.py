@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from tvae_core.artifact import read_generator, write_generator
+from tvae_core.batches import Batches
 from tvae_core.conditions import read_balance, read_conditions
 from tvae_core.constraints.set import ConstraintSet
 from tvae_core.errors import ArtifactError, ConditionError, DataError, NotFittedError, SettingsError
@@ -23,7 +24,7 @@ from tvae_core.schema import TableSchema, infer_schema
 from tvae_core.settings import ModelSettings, Preset
 from tvae_core.sources import as_source, table_from_frame
 from tvae_core.table import EncodedTable, TableCodec
-from tvae_core.training import Batches, OnEpoch, fit_prior, size_to_table, train
+from tvae_core.training import OnEpoch, fit_prior, size_to_table, train
 
 LARGEST_SEED = 2**63 - 1
 
@@ -67,7 +68,8 @@ class TVAE:
 
         `data` is a DataFrame, an Arrow table, a Parquet file or a directory of parts, or any `TableSource`.
         Without a `schema` the one that `infer_schema` proposes is used. `on_epoch` gets each epoch's record.
-        Raises SchemaError, DataError.
+        The same data, settings and seed give the same generator on the same kind of machine, unless `max_minutes`
+        ends the training. Raises SchemaError, DataError, TrainingError.
         """
         source = as_source(data)
         self.schema_ = schema or infer_schema(source)

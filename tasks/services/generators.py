@@ -43,11 +43,23 @@ def fit_generator(
 
 
 def describe_epoch(epoch: dict[str, Any]) -> str:
-    """One line of an epoch's record in the training history."""
+    """One line of an epoch's record in the training history; the last epoch's says what ended training."""
     text = f"epoch {epoch['epoch']}/{epoch['epochs']}  loss {epoch['loss']:.3f}"
     if epoch.get("validation_loss") is not None:
         text += f"  validation {epoch['validation_loss']:.3f}" + (" (best)" if epoch.get("best") else "")
-    return f"{text}  {epoch['seconds']:.1f} s"
+    text = f"{text}  {epoch['seconds']:.1f} s"
+    if epoch.get("skipped_steps"):
+        text += f"  {epoch['skipped_steps']} steps left out: not finite"
+    return text if not epoch.get("stopped") else f"{text}  {describe_end(epoch)}"
+
+
+def describe_end(epoch: dict[str, Any]) -> str:
+    """Why training ended with this epoch, and what the latent vector carries: none is posterior collapse."""
+    nats = epoch["kl_per_unit"]
+    use = f"{epoch['active_units']} of {len(nats)} latent units active, {sum(nats):.1f} nats"
+    return f"ended by {epoch['stopped']}; {use}" + (
+        "" if epoch["active_units"] else ": the posterior collapsed"
+    )
 
 
 def generator_prefix(name: str, version: str) -> str:

@@ -212,7 +212,10 @@ def test_training_stops_early_and_keeps_the_best_weights():
 
 
 def test_history_is_plain_json_without_wall_clock_times(fitted):
-    keys = {"epoch", "step", "loss", "reconstruction", "kl", "validation_loss", "active_units", "best"}
+    keys = {
+        "epoch", "step", "loss", "reconstruction", "kl", "skipped_steps", "validation_loss", "kl_per_unit",
+        "active_units", "best", "stopped",
+    }  # fmt: skip
     assert all(set(record) == keys for record in json.loads(json.dumps(fitted.history_)))
 
 

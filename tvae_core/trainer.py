@@ -1,0 +1,196 @@
+"""A training step and an epoch: optimiser, learning rate, averaged weights, and the guard against losses gone wrong."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from tvae_core.batches import Batches
+from tvae_core.clock import Clock
+from tvae_core.errors import TrainingError
+from tvae_core.losses import LossParts
+from tvae_core.model import Rows
+from tvae_core.networks import Networks
+from tvae_core.settings import ModelSettings
+
+Weights = dict[str, Tensor]
+
+# Averaged weights: the average forgets with this factor per step, faster at first.
+AVERAGE_DECAY = 0.995
+WARM_UP_STEPS, WARM_UP_SHARE = 100, 0.1
+LARGEST_GRADIENT = 5.0
+# Embeddings decay at this share of the other weights' rate.
+EMBEDDING_DECAY = 0.2
+# Steps left out for a loss or gradient that is not finite: this many, and one more for each hundred steps.
+MOST_SKIPPED, STEPS_PER_SKIPPED = 10, 100
+
+
+@dataclass
+class EpochPlace:
+    """Where training stands in an epoch: its number, its order's random state, batches done and sums over them.
+
+    sums (3,) float64 on the device: total loss, reconstruction and KL, over `rows` rows.
+    """
+
+    epoch: int
+    order: Tensor
+    sums: Tensor
+    batches: int = 0
+    rows: int = 0
+    skipped: int = 0
+
+    def means(self) -> list[float]:
+        """Mean total loss, reconstruction and KL in nats per row."""
+        means: list[float] = (self.sums / max(1, self.rows)).tolist()
+        return means
+
+
+@dataclass
+class Trainer:
+    """What a step needs: networks, optimiser, averaged weights, and where the random numbers come from."""
+
+    networks: Networks
+    settings: ModelSettings
+    optimiser: torch.optim.Optimizer
+    generator: torch.Generator
+    total_steps: int
+    average: Weights | None
+    clock: Clock = field(default_factory=Clock)
+    steps: int = 0
+    skipped: int = 0
+    first_loss: float | None = None
+
+    @classmethod
+    def at_start(
+        cls,
+        networks: Networks,
+        rows: int,
+        settings: ModelSettings,
+        generator: torch.Generator,
+        *,
+        averaged: bool,
+    ) -> "Trainer":
+        """A trainer at step 0."""
+        assert settings.epochs and settings.batch_size
+        steps = math.ceil(rows / settings.batch_size) * settings.epochs
+        average = {k: v.detach().clone() for k, v in networks.state_dict().items()} if averaged else None
+        clock = Clock(None if settings.max_minutes is None else 60 * settings.max_minutes)
+        return cls(networks, settings, make_optimiser(networks, settings), generator, steps, average, clock)
+
+    def step(self, rows: Rows) -> LossParts | None:
+        """One gradient step on one batch; None when its loss or gradient is not finite: the weights stay as they are.
+
+        Raises TrainingError when that has happened too often.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate()
+        self.optimiser.zero_grad(set_to_none=True)
+        parts = self.gradients(rows)
+        self.steps += 1
+        if not self._clip_gradients():
+            self._skip()
+            return None
+        self.optimiser.step()
+        self.networks.decoder.project()
+        self._update_average()
+        if self.first_loss is None:
+            self.first_loss = float(parts.total)
+        return parts
+
+    def gradients(self, rows: Rows) -> LossParts:
+        """Put the gradient of a batch's loss into the parameters."""
+        parts = self.networks.training_loss(rows, self.generator)
+        parts.total.backward()
+        return LossParts(*(part.detach() for part in parts))
+
+    def _clip_gradients(self) -> bool:
+        """Shorten the gradient where columns look at each other; whether it is finite."""
+        parameters = [p for p in self.networks.trained_parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
+        if self.networks.looks:
+            nn.utils.clip_grads_with_norm_(parameters, LARGEST_GRADIENT, norm, foreach=True)
+        return bool(norm.isfinite())
+
+    def _skip(self) -> None:
+        self.skipped += 1
+        if self.skipped > MOST_SKIPPED + self.steps // STEPS_PER_SKIPPED:
+            raise TrainingError(
+                f"training stopped at step {self.steps}: the loss or its gradient was not a finite number in "
+                f"{self.skipped} steps. Lower learning_rate (it is {self.settings.learning_rate:g}), or look for "
+                "extreme values in the table's continuous columns"
+            )
+
+    def progress(self) -> float:
+        """Share of the training that is done, by steps or by time, whichever is further."""
+        return max(self.steps / self.total_steps, self.clock.share())
+
+    def learning_rate(self) -> float:
+        """Constant in the reference preset; elsewhere a linear warm-up and a cosine decay to zero.
+
+        The decay follows the share of the steps or of the time budget that is spent, whichever is further, so that it
+        is complete when either ends (budgeted training: Li, Yumer and Ramanan 2020, arXiv:1905.04753).
+        """
+        rate = self.settings.learning_rate or 1e-3
+        if not self.networks.looks:
+            return rate
+        warm = min(1.0, max((self.steps + 1) / WARM_UP_STEPS, self.clock.share() / WARM_UP_SHARE))
+        return rate * warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, self.progress()))) + 1e-6
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        if self.average is None:
+            return
+        keep = min(AVERAGE_DECAY, (1 + self.steps) / (10 + self.steps))
+        state = self.networks.state_dict()
+        torch._foreach_lerp_(list(self.average.values()), list(state.values()), 1 - keep)
+
+    def start_epoch(self, epoch: int) -> EpochPlace:
+        """The beginning of an epoch."""
+        device = self.generator.device
+        return EpochPlace(
+            epoch, self.generator.get_state(), torch.zeros(3, dtype=torch.float64, device=device)
+        )
+
+    def epoch(
+        self, batches: Batches, place: EpochPlace, after_step: Callable[[EpochPlace], None] | None = None
+    ) -> None:
+        """Go on from `place` to the end of the pass over the training rows, or of the time budget."""
+        order = self.generator
+        if place.batches:  # resumed inside the epoch: its order is drawn again, beside the generator
+            order = torch.Generator(order.device).set_state(place.order)
+        for rows in batches.shuffled(self.settings.batch_size or 500, order, first=place.batches):
+            if self.clock.share() >= 1 and self.steps:
+                break
+            parts = self.step(rows)
+            place.batches += 1
+            if parts is None:
+                place.skipped += 1
+            else:
+                place.sums += torch.stack(list(parts)).double() * len(rows)
+                place.rows += len(rows)
+            if after_step is not None:
+                after_step(place)
+
+    def best_weights(self) -> Weights:
+        """A copy of the weights to keep: the averaged ones where there are such."""
+        source = self.average if self.average is not None else self.networks.state_dict()
+        return {name: value.detach().clone() for name, value in source.items()}
+
+
+def make_optimiser(networks: Networks, settings: ModelSettings) -> torch.optim.Optimizer:
+    """Adam as published for the reference preset; elsewhere AdamW with less decay of embeddings, none of biases."""
+    rate, decay = settings.learning_rate or 1e-3, settings.l2scale or 0.0
+    if not networks.looks:
+        return torch.optim.Adam(networks.trained_parameters(), lr=rate, weight_decay=decay, fused=True)
+    groups: dict[float, list[nn.Parameter]] = {decay: [], EMBEDDING_DECAY * decay: [], 0.0: []}
+    for name, parameter in networks.named_parameters():
+        if parameter.dim() <= 1:
+            groups[0.0].append(parameter)
+        elif name.endswith((".free", "decoder.out")):
+            groups[EMBEDDING_DECAY * decay].append(parameter)
+        else:
+            groups[decay].append(parameter)
+    decayed = [{"params": part, "weight_decay": share} for share, part in groups.items()]
+    return torch.optim.AdamW(decayed, lr=rate, betas=(0.9, 0.99), fused=True)
