@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from flows.commands.backup import backup, restore
+
 # Threads that wait for each other spin for some microseconds and then sleep. Long spinning, the default, makes training
 # five times slower on a machine that does something else as well; sleeping at once makes it twice as slow on an idle
 # one (small products: 10 ms a step against 3.8). Read when torch is loaded, so set here.
@@ -232,6 +234,10 @@ def score(out: Path | None, **choices: Any) -> None:
     from flows import steps
 
     click.echo(steps.score(out=out, **choices))
+
+
+for command in (backup, restore):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Commands of the command line, one a file; each imports click alone at its top."""
