@@ -4,7 +4,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 CHUNK = 65_536
@@ -18,6 +18,7 @@ class FaultProxy:
     busy: so many coming connections are answered 503 SlowDown, by the proxy itself.
     cut_after: the next connection over which more bytes than this come from the client is cut, and only that one.
     cut_answers: so many requests reach the server while their answers are lost.
+    on_request: called with what comes from a client, before it is passed on.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -25,6 +26,7 @@ class FaultProxy:
         self._upstream = (address.hostname or "127.0.0.1", address.port or 80)
         self.delay, self.busy, self.cut_answers = 0.0, 0, 0
         self.cut_after: int | None = None
+        self.on_request: Callable[[bytes], None] = lambda _: None
         self.connections = self.cuts = 0
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -95,6 +97,7 @@ class FaultProxy:
                     self.cuts += 1
                     _cut(client)
                     break
+                self.on_request(chunk)
                 server.sendall(chunk)
         _cut(server)
 
