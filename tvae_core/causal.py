@@ -118,7 +118,7 @@ class CausalDecoder(nn.Module):
         seen = F.embedding(rows.codes.T, self.before())  # (columns, rows, width)
         if view is not None:
             seen = seen * view.prefix.T[:, :, None]
-        h = drop(self._heads(exclusive_sum(seen) + base + self.position, drop))
+        h = drop(self._heads(exclusive_sum(seen, start=base).add_(self.position), drop))
         tokens = self.before.token_of_code[rows.codes]
         loss = segment_cross_entropy(self._logits(h), tokens, self.segments(z.device))
         loss = self.fine.add_nll(loss, h, rows.codes, tokens)
@@ -147,7 +147,7 @@ class CausalDecoder(nn.Module):
     def _heads(self, state: Tensor, drop: "MaskPool") -> Tensor:
         """Running states (columns, rows, width) -> each column's features (columns, rows, units)."""
         low = drop(F.silu(self.first(normalised(state))))
-        state = state + inclusive_sum(torch.bmm(low, self.mix))
+        state = inclusive_sum(torch.bmm(low, self.mix)).add_(state)
         h = low + drop(F.silu(self.second(normalised(state))))
         return h + torch.bmm(drop(F.silu(self.inner(h))), self.outer)
 
@@ -289,25 +289,29 @@ def normalised(state: Tensor) -> Tensor:
     return F.silu(F.layer_norm(state, state.shape[-1:]))
 
 
-def exclusive_sum(x: Tensor) -> Tensor:
-    """Sum over all columns before each: (columns, rows, width) -> the same shape."""
-    return _prefix_sum(x, diagonal=-1)
+def exclusive_sum(x: Tensor, *, start: Tensor) -> Tensor:
+    """`start` (rows, width) and all columns before each: (columns, rows, width) -> the same shape."""
+    return _prefix_sum(x, start.flatten(), diagonal=-1)
 
 
 def inclusive_sum(x: Tensor) -> Tensor:
     """Sum over each column and all before it: (columns, rows, width) -> the same shape."""
-    return _prefix_sum(x, diagonal=0)
+    return _prefix_sum(x, None, diagonal=0)
 
 
-def _prefix_sum(x: Tensor, *, diagonal: int) -> Tensor:
+def _prefix_sum(x: Tensor, start: Tensor | None, *, diagonal: int) -> Tensor:
     """Products with a triangle of ones, block by block: faster than a cumulative sum, and as linear in the columns."""
     size = min(len(x), COLUMNS_PER_PRODUCT)
     triangle = torch.ones(size, size, device=x.device, dtype=x.dtype).tril_(diagonal)
-    sums, carried = [], torch.zeros_like(x[0]).flatten()
-    for block in x.flatten(1).split(size):
-        sums.append(triangle[: len(block), : len(block)] @ block + carried)
-        carried = carried + block.sum(0)
-    return torch.cat(sums).view(x.shape)
+    sums: list[Tensor] = []
+    blocks = x.flatten(1).split(size)
+    for block in blocks:
+        part = triangle[: len(block), : len(block)]
+        sums.append(part @ block if start is None else torch.addmm(start, part, block))
+        if len(sums) < len(blocks):
+            total = block.sum(0)
+            start = total if start is None else start + total
+    return (sums[0] if len(sums) == 1 else torch.cat(sums)).view(x.shape)
 
 
 def tilt(logits: Tensor, bias: Tensor, margin: Tensor) -> Tensor:

@@ -17,6 +17,9 @@ from tvae_core.layout import Layout
 
 # logvar stays in a range where exp() is harmless in float32.
 LEAST_LOGVAR, LARGEST_LOGVAR = -20.0, 10.0
+# Up to this width the one-hot matrix of a batch is cheaper to multiply with than to look up: a lookup's gradient is
+# added row by row.
+WIDEST_DENSE = 512
 FIRST_SIGMA, LEAST_SIGMA, LARGEST_SIGMA = 0.1, 0.01, 1.0
 
 
@@ -62,8 +65,10 @@ class InputLayer(nn.Module):
 
     def forward(self, rows: Rows | Tensor) -> Tensor:
         """(rows, data_dim) or `Rows` -> (rows, out)."""
+        if not isinstance(rows, Tensor) and len(self.weight) <= WIDEST_DENSE:
+            rows = rows.dense(len(self.weight))
         if isinstance(rows, Tensor):
-            return rows @ self.weight + self.bias
+            return torch.addmm(self.bias, rows, self.weight)
         scalars = rows.scalars.shape[1]
         looked_up = F.embedding_bag(rows.codes + scalars, self.weight, mode="sum") + self.bias
         return looked_up + rows.scalars @ self.weight[:scalars] if scalars else looked_up

@@ -16,6 +16,7 @@ from tvae_core.given import Given
 from tvae_core.layout import Layout
 from tvae_core.likelihood import Noise
 from tvae_core.networks import Networks
+from tvae_core.products import fast_products
 from tvae_core.randomness import numpy_generator, torch_generator
 from tvae_core.table import EncodedTable, TableCodec
 
@@ -50,7 +51,8 @@ def sample_blocks(
     """Draw rows block by block; the last block is drawn whole and cut."""
     size = block_rows(codec.layout)
     for block, first in enumerate(range(0, request.rows, size)):
-        encoded = draw_block(networks, codec, request, block, device)
+        with fast_products():
+            encoded = draw_block(networks, codec, request, block, device)
         places = numpy_generator(request.seed, "place in code", block).random((size, len(codec.codecs)))
         if request.given is not None:
             places = request.given.narrow(encoded.codes, places)

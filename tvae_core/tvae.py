@@ -18,6 +18,7 @@ from tvae_core.errors import ArtifactError, ConditionError, DataError, NotFitted
 from tvae_core.given import Given, GivenConditions, GivenFrame
 from tvae_core.holdback import hold_back
 from tvae_core.networks import Networks
+from tvae_core.products import fast_products
 from tvae_core.randomness import seed_sequence, torch_generator
 from tvae_core.sampling import Request, rebatch, sample_blocks
 from tvae_core.schema import TableSchema, infer_schema
@@ -98,10 +99,11 @@ class TVAE:
         self.networks_ = networks.to(self.device)
         train_rows = Batches(rows, layout, self.device)
         validation_rows = Batches(held_back, layout, self.device) if len(held_back) else None
-        self.history_ = train(
-            self.networks_, train_rows, validation_rows, self.settings_, seed=self.seed, on_epoch=on_epoch
-        )
-        fit_prior(self.networks_, train_rows, seed=self.seed)
+        with fast_products():
+            self.history_ = train(
+                self.networks_, train_rows, validation_rows, self.settings_, seed=self.seed, on_epoch=on_epoch
+            )
+            fit_prior(self.networks_, train_rows, seed=self.seed)
 
     def sample(self, n: int | None = None, **options: Any) -> pd.DataFrame:
         """Draw n rows as a DataFrame; see `sample_batches` for the options and what the rows depend on.

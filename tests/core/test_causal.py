@@ -113,11 +113,12 @@ def test_later_columns_never_influence_earlier_ones():
     )
 
 
-def test_prefix_sums_by_product_and_by_cumulation_agree():
-    x = torch.randn(70, 3, 2)
-    torch.testing.assert_close(exclusive_sum(x)[:60], exclusive_sum(x[:60]), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(inclusive_sum(x)[:60], inclusive_sum(x[:60]), rtol=1e-4, atol=1e-5)
-    assert exclusive_sum(x)[0].abs().max().item() == 0
+def test_prefix_sums_are_cumulative_sums_across_blocks():
+    x, start = torch.randn(70, 3, 2), torch.randn(3, 2)
+    sums = x.cumsum(0)
+    torch.testing.assert_close(inclusive_sum(x), sums, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(exclusive_sum(x, start=start), start + sums - x, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(exclusive_sum(x[:5], start=start)[0], start)
 
 
 def test_tilting_gives_the_margin_that_is_asked_for():

@@ -132,6 +132,13 @@ def test_fitting_and_sampling_leave_global_random_state_alone():
     assert np.array_equal(before[1], np.random.get_state()[1])
 
 
+def test_fitting_and_sampling_put_the_precision_of_products_back():
+    before = torch.get_float32_matmul_precision()
+    batches = TVAE(epochs=1).fit(planted(200)).sample_batches(100)
+    next(batches)
+    assert torch.get_float32_matmul_precision() == before
+
+
 def test_frame_table_file_and_parts_give_the_same_generator(tmp_path):
     frame = planted(300)
     table = pa.Table.from_pandas(frame, preserve_index=False)

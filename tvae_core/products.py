@@ -1,0 +1,22 @@
+"""How float32 products are computed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def fast_products() -> Iterator[None]:
+    """Compute float32 products in torch's `medium` precision, and put the caller's setting back.
+
+    On x86 this takes oneDNN in place of MKL, which leaves half of the speed of AMD's processors unused: two to four
+    times as fast for the products here, in full float32 unless the processor multiplies bfloat16 matrices (AMX). A GPU
+    uses its tensor cores (TF32).
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
