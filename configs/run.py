@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from configs.form import ExplainedByDocstring
 from configs.gate import GateSection
+from configs.release import ReleaseSection
 from configs.section import SEGMENT, Address, Section, absolute_address, described
 from tvae_core.conditions import parse_condition
 from tvae_core.schema import TableSchema
@@ -163,19 +164,6 @@ class ScoreSection(Section):
         default=50_000,
         ge=100,
         le=10**7,
-    )
-
-
-class ReleaseSection(Section):
-    """What the release is called."""
-
-    version: str | None = described(
-        0,
-        "Version of the release, never overwritten. Empty: derived from input, settings and code, so that the same "
-        "run again is the same release.",
-        default=None,
-        pattern=SEGMENT,
-        max_length=64,
     )
 
 

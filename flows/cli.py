@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from flows.commands.backup import backup, restore
+from flows.commands.verify import verify
 
 # Threads that wait for each other spin for some microseconds and then sleep. Long spinning, the default, makes training
 # five times slower on a machine that does something else as well; sleeping at once makes it twice as slow on an idle
@@ -236,9 +237,8 @@ def score(out: Path | None, **choices: Any) -> None:
     click.echo(steps.score(out=out, **choices))
 
 
-for command in (backup, restore):
+for command in (backup, restore, verify):
     main.add_command(command)
-
 
 if __name__ == "__main__":
     main()

@@ -6,13 +6,13 @@ from prefect import flow
 
 from configs.form import explain_arguments
 from configs.gate import GateSection
+from configs.release import ReleaseSection
 from configs.run import (
     Expectations,
     GeneratorAddress,
     Input,
     Model,
     Name,
-    ReleaseSection,
     RunConfig,
     SampleSection,
     SchemaChoice,
@@ -26,6 +26,7 @@ from flows.pool import train_on_pool
 from flows.train_generator import train_generator
 from tasks.gate import decide_release
 from tasks.ingest import declare_schema, ingest_table, plan_run
+from tasks.package import assemble_release
 from tasks.publish import publish_release
 from tasks.references import FileRef, GeneratorRef, PublishedRelease, RunPlan, ScoresRef, SplitRef
 from tasks.sample import sample_rows
@@ -81,10 +82,11 @@ def synthesize(
     )
     scores = score_sample(parts, synthetic, schema, config.score, seed=config.seed, workspace=plan.workspace)
     verdict = decide_release(scores, plan.policy, generator, plan.workspace)
-    published = publish_release(
+    package = assemble_release(
         config, plan, schema=schema, validation=validation, split=parts,
         generator=generator, synthetic=synthetic, scores=scores, verdict=verdict,
     )  # fmt: skip
+    published = publish_release(package)
     return summarise(published, generator, scores)
 
 

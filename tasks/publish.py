@@ -1,57 +1,41 @@
-"""Stage 8b: publish the release, all or nothing."""
+"""Stage 8c: publish the release, all or nothing."""
+
+from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from configs import RunConfig
 from tasks.progress import say
-from tasks.references import FileRef, GeneratorRef, PublishedRelease, RunPlan, ScoresRef, SplitRef, TableRef
+from tasks.references import PackageRef, PublishedRelease
 from tasks.services import publishing
-from tasks.services.release import lineage, release_files, release_report
-from tasks.services.workspace import RunFiles
+from tasks.services.package import REPORT, publish_package
+from tasks.services.sealing import KEY_VARIABLE
+from tasks.services.store import open_store
 from tasks.stage import RETRY_STORE, STAGE
 
 
 @task(name="publish", **STAGE, **RETRY_STORE)
-def publish_release(
-    config: RunConfig,
-    plan: RunPlan,
-    *,
-    schema: FileRef,
-    validation: FileRef,
-    split: SplitRef,
-    generator: GeneratorRef,
-    synthetic: TableRef,
-    scores: ScoresRef,
-    verdict: FileRef,
-) -> PublishedRelease:
-    """Copy data, scores and report to the release's version and write its manifest; reuse it if it is there."""
-    files = RunFiles(plan.workspace)
-    facts = lineage(config, split, generator, synthetic)
-    names = (verdict.uri.rpartition("/")[2].replace(".json", ".md"), "scores.md", "validation.md")
-    pages = [files.read_text(name) for name in names]
-    report = release_report(config.name, plan.release_version, facts, pages)
-    kept = files.write_text(f"report-{plan.release_version}.md", report)
-    release = publishing.publish_release(
-        files.store,
-        config.name,
-        plan.release_version,
-        {**release_files(synthetic, scores, verdict, validation, schema), "report.md": kept},
-        {"lineage": facts},
-    )
+def publish_release(package: PackageRef, about: dict[str, Any] | None = None) -> PublishedRelease:
+    """Copy what the package lists to the release's version and write its manifest; reuse it if it is there."""
+    release = publish_package(package, about)
+    store = open_store(package.store)
+    manifest = publishing.load_release(store, package.name, package.version)
     if release.already_published:
         say("publish", f"this release exists already and is left as it is: {release.uri}")
     else:
-        say("publish", f"{synthetic.rows:,} rows published: {release.uri}")
+        signed = "signed" if manifest["signature"] else f"not signed: {KEY_VARIABLE} is not set"
+        say("publish", f"{package.rows:,} rows published, {signed}: {release.uri}")
+    folder = f"{release.uri}/{manifest['directory']}"
+    card = store.get_bytes(f"{folder.removeprefix(f'{store.uri}/')}/data_card.md").decode()
     create_markdown_artifact(
-        f"Published: `{release.uri}`\n\n{report}", key="release", description="The release"
+        f"Published: `{release.uri}`\n\n{card}", key="release", description="The release"
     )
-    directory = publishing.load_release(files.store, config.name, plan.release_version)["directory"]
+    report = next(entry["path"] for entry in manifest["files"] if entry["path"].startswith(REPORT))
     return PublishedRelease(
         uri=release.uri,
         name=release.name,
         version=release.version,
         digest=release.digest,
         manifest_uri=release.manifest_uri,
-        report_uri=f"{release.uri}/{directory}/report.md",
+        report_uri=f"{folder}/{report}",
     )

@@ -111,6 +111,16 @@ class RunPlan:
 
 
 @dataclass(frozen=True)
+class PackageRef(FileRef):
+    """A release that is complete and not published: the list of its files, by address and digest, in the store."""
+
+    name: str
+    version: str
+    store: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class PublishedRelease(ReleaseRef):
     """A release and where its report lies."""
 

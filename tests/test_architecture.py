@@ -18,6 +18,7 @@ ONLY = {
     "botocore": {"tasks/services/s3_store.py", "tasks/services/s3_errors.py"},
     "great_expectations": {"tasks/services/expectations.py"},
     "sdmetrics": {"tasks/services/quality.py"},
+    "cryptography": {"tasks/services/sealing.py"},
 }
 
 

@@ -8,17 +8,22 @@ import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.references import FileRef
 from tasks.services.store import (
     AlreadyExistsError,
     NotFoundError,
     Store,
     StoreError,
     file_digest,
+    open_store,
+    split_uri,
     validate_key,
 )
 from tvae_core.errors import DigestError
@@ -109,6 +114,26 @@ def holds(store: Store, key: str, sha256: str, size: int) -> bool:
         return store.size(key) == size and store.checksum(key).sha256 == sha256
     except NotFoundError:
         return False
+
+
+@contextmanager
+def local_copy(store: Store, source: Path | FileRef) -> Iterator[Path]:
+    """The file itself, or a private copy of what the reference points to, checked and removed afterwards."""
+    if not isinstance(source, FileRef):
+        yield source
+        return
+    if source.uri.startswith(f"{store.uri}/") and store.uri.startswith("s3://"):
+        origin, key = store, source.uri.removeprefix(f"{store.uri}/")
+    else:
+        root, key = split_uri(source.uri)
+        origin = open_store(root)
+    with tempfile.TemporaryDirectory(prefix="tvae-release-") as folder:
+        path = Path(folder) / "file"
+        if origin.get_file(key, path).sha256 != source.sha256:
+            raise DigestError(
+                f"{source.uri} was altered since it was referred to: run the stage that wrote it again"
+            )
+        yield path
 
 
 def content_digest(files: Mapping[str, Mapping[str, Any]]) -> str:

@@ -30,7 +30,7 @@ def plan_run(config: RunConfig, table: TableRef, schema: FileRef) -> RunPlan:
     source = config.generator_uri or generator
     run = fingerprint("run", source, generator, suite, config.sample.model_dump(), config.score.model_dump())
     policy = resolve_policy(config)
-    release = config.release.version or fingerprint("release", run, policy.rules)
+    release = config.release.version or fingerprint("release", run, policy.rules, config.release.terms())
     return RunPlan(
         workspace=Workspace(config.store, f"runs/{config.name}/{run}"),
         generator_version=generator,

@@ -5,18 +5,16 @@ written last and put-if-absent. Its files lie beside it, in a directory named af
 publishers never write to the same place unless they write the same bytes:
 
     releases/NAME/VERSION/manifest.json
-    releases/NAME/VERSION/files-DIGEST12/data/part-00000.parquet, report.md, ...
+    releases/NAME/VERSION/files-DIGEST12/data/part-00000.parquet, report.html, ...
 
 A crash at any point leaves no manifest, or the whole release; the next attempt sends only what is missing.
 """
 
-import json
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.references import FileRef, ReleaseRef
 from tasks.services.directories import (
@@ -24,28 +22,30 @@ from tasks.services.directories import (
     DirectoryRef,
     fetch_directory,
     holds,
+    local_copy,
     put_verified,
     save_directory,
 )
 from tasks.services.release_manifest import (
+    RETIRED,
     Document,
     build_manifest,
-    digest_of,
     file_entry,
     read_manifest,
     release_prefix,
-    selects,
     validate_name,
 )
+from tasks.services.sealing import seal
 from tasks.services.store import (
     AlreadyExistsError,
     NotFoundError,
     Store,
     StoreError,
-    open_store,
-    split_uri,
 )
-from tvae_core.errors import DigestError
+from tasks.services.verification import verify_release
+
+if TYPE_CHECKING:
+    from tasks.services.sealing import PrivateKey
 
 __all__ = [
     "DirectoryRef",
@@ -80,15 +80,18 @@ def publish_release(
     *,
     rows: Mapping[str, int] | None = None,
     digest_over: Sequence[str] = (),
+    key: "PrivateKey | None" = None,
 ) -> Publication:
     """Publish `files` as ``releases/NAME/VERSION``, all or nothing.
 
     `files` maps a relative path in the release to a local file or to a reference (its digest is checked); `manifest` is
     whatever else the release's manifest shall hold, as plain JSON. `rows` gives row counts by path where the reference
     is no PartRef. `digest_over` names the paths, or directories ending in a slash, that make the release's digest, all
-    by default: leave out a report that holds times, and the same data has the same digest.
+    by default: leave out a report that holds times, and the same data has the same digest. With a `key` the manifest is
+    signed.
 
-    Raises AlreadyExistsError when the version exists with another digest; this call's own files are removed then.
+    Raises AlreadyExistsError when the version exists with another digest (this call's own files are removed then), or
+    was retired.
     Any other failure leaves no manifest, and the same call again finishes the release: StoreFullError,
     UnavailableError, DigestError when a file is not what its reference says, StoreError for a bad name or path.
     """
@@ -99,13 +102,18 @@ def publish_release(
     try:
         if (standing := read_manifest(store, prefix)) is None:
             sent = _send(store, f"{prefix}/{document['directory']}", files, listed)
-            standing = _put_manifest(store, prefix, document)
+            standing = _put_manifest(store, prefix, document, key)
     except NotFoundError:
         # Files of ours are gone: a publisher of the same bytes lost the race and removed them.
         if (standing := read_manifest(store, prefix)) is None:
             raise
     if standing["directory"] != document["directory"]:
         _remove(store, f"{prefix}/{document['directory']}/")
+    if store.exists(f"{prefix}/{RETIRED}"):
+        raise AlreadyExistsError(
+            f"the release {name} {version} was retired from {store.uri}, and its name is not given again: choose "
+            "another version"
+        )
     if standing["digest"] != document["digest"]:
         raise AlreadyExistsError(
             f"the release {name} {version} already exists in {store.uri} with other content (digest "
@@ -118,7 +126,7 @@ def publish_release(
         version=version,
         digest=standing["digest"],
         manifest_uri=store.uri_of(f"{prefix}/{MANIFEST}"),
-        already_published=standing != document,
+        already_published=any(standing.get(entry) != value for entry, value in document.items()),
         sent=sent,
     )
 
@@ -137,34 +145,6 @@ def load_release(store: Store, name: str, version: str) -> Document:
     return document
 
 
-def verify_release(store: Store, name: str, version: str) -> list[str]:
-    """Read every file of a release again and return what is wrong, one sentence each; an empty list is a good release.
-
-    Raises what `load_release` raises.
-    """
-    document = load_release(store, name, version)
-    prefix = f"{release_prefix(name, version)}/{document['directory']}/"
-    listed = {entry["path"]: entry for entry in document["files"]}
-    problems = []
-    for path, entry in listed.items():
-        try:
-            found = store.checksum(prefix + path)
-        except NotFoundError:
-            problems.append(f"{path} is missing")
-            continue
-        if found.size != entry["size"]:
-            problems.append(f"{path} has {found.size} bytes; {entry['size']} were published")
-        elif found.sha256 != entry["sha256"]:
-            problems.append(f"{path} was altered: its sha256 is not the one that was published")
-    for key in store.list(prefix):
-        if key.removeprefix(prefix) not in listed:
-            problems.append(f"{key.removeprefix(prefix)} was added: it is not in the manifest")
-    selected = [name for name in document["digest_over"] if any(selects(name, path) for path in listed)]
-    if selected != document["digest_over"] or digest_of(listed, selected) != document["digest"]:
-        problems.append(f"{MANIFEST} was altered: its digest is not that of the files it lists")
-    return problems
-
-
 def list_versions(store: Store, kind: Literal["releases", "generators"], name: str) -> list[str]:
     """The versions of a release or generator that exist whole, sorted."""
     prefix = f"{kind}/{validate_name(name)}/"
@@ -181,37 +161,17 @@ def _send(
         key = f"{prefix}/{path}"
         if holds(store, key, entry["sha256"], entry["size"]):
             continue
-        with _local(store, files[path]) as source:
+        with local_copy(store, files[path]) as source:
             put_verified(store, key, source, entry["sha256"])
         sent += 1
     return sent
 
 
-@contextmanager
-def _local(store: Store, source: Path | FileRef) -> Iterator[Path]:
-    """The file itself, or a private copy of what the reference points to, checked and removed afterwards."""
-    if not isinstance(source, FileRef):
-        yield source
-        return
-    if source.uri.startswith(f"{store.uri}/") and store.uri.startswith("s3://"):
-        origin, key = store, source.uri.removeprefix(f"{store.uri}/")
-    else:
-        root, key = split_uri(source.uri)
-        origin = open_store(root)
-    with tempfile.TemporaryDirectory(prefix="tvae-release-") as folder:
-        path = Path(folder) / "file"
-        if origin.get_file(key, path).sha256 != source.sha256:
-            raise DigestError(
-                f"{source.uri} was altered since it was referred to: run the stage that wrote it again"
-            )
-        yield path
-
-
-def _put_manifest(store: Store, prefix: str, document: Document) -> Document:
-    """Write the manifest unless there is one; return the one that stands."""
+def _put_manifest(store: Store, prefix: str, document: Document, signing: "PrivateKey | None") -> Document:
+    """Write the sealed manifest unless there is one; return the one that stands."""
     key = f"{prefix}/{MANIFEST}"
     with suppress(AlreadyExistsError):
-        store.put_bytes(key, json.dumps(document, indent=2, ensure_ascii=False).encode(), if_absent=True)
+        store.put_bytes(key, seal(document, signing), if_absent=True)
     # Read back: an earlier attempt of this very write may have arrived though its answer was lost, and on a server
     # that does not decide races a later writer may have replaced it.
     standing = read_manifest(store, prefix)

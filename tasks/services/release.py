@@ -1,28 +1,14 @@
-"""What goes into a release, and its readable report."""
+"""Where a release comes from, and its readable report."""
 
 import importlib.metadata
 from typing import Any
 
 import tvae_core
 from configs import RunConfig
-from tasks.references import FileRef, GeneratorRef, ScoresRef, SplitRef, TableRef
+from tasks.references import GeneratorRef, SplitRef, TableRef
 from tasks.services.markdown import escaped, table
 
 _PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn", "sdmetrics", "great-expectations")
-
-
-def release_files(
-    synthetic: TableRef, scores: ScoresRef, verdict: FileRef, validation: FileRef, schema: FileRef
-) -> dict[str, FileRef]:
-    """The release's files by their path in it; the report is written last and added by the caller."""
-    data = {f"data/part-{number:05}.parquet": part for number, part in enumerate(synthetic.parts)}
-    return {
-        **data,
-        "scores.json": scores.json,
-        "verdict.json": verdict,
-        "validation.json": validation,
-        "schema.yaml": schema,
-    }
 
 
 def lineage(

@@ -12,10 +12,13 @@ from tasks.services.directories import MANIFEST, content_digest
 from tasks.services.store import NotFoundError, Store, StoreError, file_digest, validate_key
 from tvae_core.errors import FormatError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no seal
+RETIRED = "retired.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DIRECTORY = re.compile(r"files-[0-9a-f]{12}")
-_RESERVED = {"format_version", "name", "version", "digest", "digest_over", "created", "directory", "files"}
+_RESERVED = {
+    "format_version", "name", "version", "digest", "digest_over", "created", "directory", "files", "signature", "seal",
+}  # fmt: skip
 Document = dict[str, Any]
 
 
@@ -99,17 +102,24 @@ def selects(name: str, path: str) -> bool:
 
 
 def read_manifest(store: Store, prefix: str) -> Document | None:
-    """The manifest under `prefix`, checked for form, or None when there is none."""
+    """The manifest under `prefix`, checked for form, or None when there is none; raises what `parse_manifest` does."""
     key = f"{prefix}/{MANIFEST}"
     try:
-        content = store.get_bytes(key)
+        return parse_manifest(store.get_bytes(key), store.uri_of(key))
     except NotFoundError:
         return None
+
+
+def parse_manifest(content: bytes, origin: str) -> Document:
+    """A manifest's bytes, checked for form; errors name `origin`.
+
+    Raises StoreError when they are no manifest, FormatError when a newer version of this project wrote them.
+    """
     try:
         document = json.loads(content)
         if document["format_version"] > FORMAT_VERSION:
             raise FormatError(
-                f"{store.uri_of(key)} has format {document['format_version']}; this version reads up to "
+                f"{origin} has format {document['format_version']}; this version reads up to "
                 f"{FORMAT_VERSION}: update tvae-pipeline"
             )
         well_formed = (
@@ -118,12 +128,10 @@ def read_manifest(store: Store, prefix: str) -> Document | None:
             and all(isinstance(name, str) for name in document["digest_over"])
             and all(_well_formed(entry) for entry in document["files"])
         )
-    except (ValueError, KeyError, TypeError, StoreError):
+    except (ValueError, KeyError, TypeError, AttributeError, StoreError):
         well_formed = False
     if not well_formed:
-        raise StoreError(
-            f"{store.uri_of(key)} is damaged: it is not a release's manifest. Restore it from a backup"
-        )
+        raise StoreError(f"{origin} is damaged: it is not a release's manifest. Restore it from a backup")
     return dict(document)
 
 

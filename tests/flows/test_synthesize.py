@@ -52,6 +52,7 @@ def test_a_table_becomes_a_release_with_its_schema_its_scores_and_its_report(
     assert paths == {
         "data/part-00000.parquet", "data/part-00001.parquet", "report.md",
         "schema.yaml", "scores.json", "validation.json", "verdict.json",
+        "data_card.json", "data_card.md", "model_card.json", "model_card.md", "croissant.json", "SHA256SUMS",
     }  # fmt: skip
     folder = tmp_path / "store" / "releases" / "people" / summary["version"] / manifest["directory"]
     parts = [pq.read_table(folder / "data" / f"part-0000{i}.parquet") for i in (0, 1)]
@@ -66,7 +67,7 @@ def test_a_run_shows_its_validation_scores_and_release_in_the_ui_and_no_value_of
 ) -> None:
     run(config_file)
     shown = artifacts()
-    for heading in ("Validation", "Scores of the synthetic table", "Synthetic release people"):
+    for heading in ("Validation", "Scores of the synthetic table", "Data card: people"):
         assert any(heading in text for text in shown), heading
     values = [str(value) for value in people().column("person").to_pylist()]
     assert not any(value in text for text in shown for value in values)
