@@ -34,7 +34,7 @@ def test_an_altered_manifest_is_found(store: Store, tmp_path: Path) -> None:
     manifest["files"][1]["sha256"] = store.checksum(key_of(store, "report.md")).sha256
     store.put_bytes("releases/adult/1/manifest.json", json.dumps(manifest).encode())
     assert verify_release(store, "adult", "1") == [
-        "manifest.json was altered: it is not a sealed document",
+        "manifest.json was altered: its bytes are not those that were sealed",
         "manifest.json was altered: its digest is not that of the files it lists",
     ]
 
