@@ -141,8 +141,6 @@ def sample(
 
 def impute(generator: str, data: str, out: Path, *, draws: int, seed: int | None, device: str) -> str:
     """Fill a table's missing cells and write it; one line that says where it lies."""
-    import pyarrow as pa
-
     from tasks.services.sampling import write_table
 
     _check_place(out)
@@ -151,11 +149,9 @@ def impute(generator: str, data: str, out: Path, *, draws: int, seed: int | None
         console.say(
             "impute", f"{sum(c.null_count for c in table.columns):,} missing cells in {table.num_rows:,} rows"
         )
-        filled = tvae.impute(table.to_pandas(), draws=draws, seed=seed)
-    if draws > 1:
-        filled = filled.reset_index(level="draw")
-    write_table(pa.Table.from_pandas(filled, preserve_index=False), out)
-    return f"{len(filled):,} rows lie at {out}"
+        filled = tvae.impute(table, draws=draws, seed=seed)
+    write_table(filled, out)
+    return f"{filled.num_rows:,} rows lie at {out}"
 
 
 def _check_place(out: Path) -> None:
@@ -167,7 +163,7 @@ def _whole_table(address: str) -> Any:
     import pyarrow as pa
 
     with _table(address) as source:
-        return pa.Table.from_batches(source.batches(), source.schema)
+        return pa.Table.from_batches(source.batches(), source.schema.with_metadata(source.metadata))
 
 
 def _conditions(where: Sequence[str]) -> dict[str, Any]:

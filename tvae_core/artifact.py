@@ -95,7 +95,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise ArtifactError(
             f"{directory} holds no generator: expected a directory with manifest.json"
         ) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ArtifactError(f"{directory / 'manifest.json'} can't be read: {type(error).__name__}") from error
     if not isinstance(manifest, dict) or manifest.get("kind") != "tvae-generator":
         raise ArtifactError(f"{directory / 'manifest.json'} does not describe a generator")
@@ -127,7 +127,7 @@ def read_generator(
     try:
         weights = load_tensors(contents["weights.safetensors"])
         plain = [json.loads(contents[n]) for n in ("settings.json", "codecs.json", "history.json")]
-    except (ValueError, SafetensorError) as error:
+    except (ValueError, SafetensorError, RecursionError) as error:
         raise ArtifactError(f"{directory} can't be read: {type(error).__name__}") from error
     return plain[0], plain[1], weights, plain[2], manifest["digest"]
 

@@ -1,18 +1,23 @@
 """Conditions on columns, in the user's words, and what they mean for a column's codes.
 
-{"sex": "Female"}            one value            {"age": (30, 40)}      a closed range; None leaves an end open
-{"race": ["Black", "Other"]} any of these         {"income": None}       missing
+{"sex": "Female"}            one value            {"age": (30, 40)}      a closed range; None or infinity is an open end
+{"race": ["Black", "Other"]} any of these         {"income": None}       missing; so are NaN, pd.NA and pd.NaT
+
+Values may be numpy's. One that the column's type can't hold exactly is refused: a fraction for an integer column, a
+time without a zone for a column that has one.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from tvae_core.arrow_types import is_text, value_type
 from tvae_core.codecs import CategoricalCodec, ColumnCodec, NumericCodec
+from tvae_core.codecs.asked import open_end, typed_values
 from tvae_core.errors import ConditionError, DataError
 from tvae_core.table import TableCodec, codec_type
 
@@ -69,17 +74,31 @@ def read_conditions(codec: TableCodec, given: Mapping[str, Any]) -> list[ColumnC
     return out
 
 
-def read_balance(
-    codec: TableCodec, balance: str | Mapping[str, Mapping[Any, float] | None]
-) -> list[ColumnCondition]:
-    """Columns whose levels come in even shares (a name, or None), or in given ones ({"income": {"high": 0.7, ...}}).
+def check_balance(balance: Any) -> dict[str, Mapping[Any, Any] | None]:
+    """What to balance as a mapping from column to shares (None: even). Raises ConditionError for anything else."""
+    wanted = {balance: None} if isinstance(balance, str) else balance
+    if not isinstance(wanted, Mapping):
+        raise ConditionError(
+            "balance must be a column's name, or {column: {level: share}}, but it is of type "
+            f"{type(balance).__name__}"
+        )
+    for name, shares in wanted.items():
+        if shares is not None and not isinstance(shares, Mapping):
+            raise ConditionError(
+                f"column {name!r}: shares to balance must be {{level: share}}, but they are of type "
+                f"{type(shares).__name__}"
+            )
+    return dict(wanted)
+
+
+def read_balance(codec: TableCodec, balance: Mapping[str, Mapping[Any, Any] | None]) -> list[ColumnCondition]:
+    """Columns whose levels come in even shares (None), or in given ones ({"income": {"high": 0.7, ...}}).
 
     Raises ConditionError for a column without levels, for unknown levels, and for shares that are no distribution.
     """
-    wanted: Mapping[str, Any] = {balance: None} if isinstance(balance, str) else balance
     by_name = {c.name: c for c in codec.codecs}
     out = []
-    for name, shares in wanted.items():
+    for name, shares in balance.items():
         column = by_name.get(name)
         if not isinstance(column, CategoricalCodec) or not len(column.levels):
             names = [c.name for c in codec.codecs if isinstance(c, CategoricalCodec)]
@@ -93,18 +112,23 @@ def read_balance(
     return out
 
 
-def _balanced(column: CategoricalCodec, shares: Mapping[Any, float] | None) -> np.ndarray:
-    levels = column.levels.to_pylist()
+def _balanced(column: CategoricalCodec, shares: Mapping[Any, Any] | None) -> np.ndarray:
+    levels = len(column.levels)
     if shares is None:
-        return np.full(len(levels), 1.0 / len(levels))
-    unknown = [level for level in shares if level not in levels]
-    if unknown:
+        return np.full(levels, 1.0 / levels)
+    places = pc.index_in(typed_values(column.name, list(shares), column.type), value_set=column.levels)
+    if places.null_count:
         raise ConditionError(
-            f"column {column.name!r}: {len(unknown)} of the levels to balance were never seen"
+            f"column {column.name!r}: {places.null_count} of the levels to balance were never seen"
         )
-    wanted = np.array([float(shares.get(level, 0.0)) for level in levels])
+    numbers = [share for share in shares.values() if isinstance(share, Real) and not isinstance(share, bool)]
+    wanted = np.zeros(levels)
+    if len(numbers) == len(shares):
+        np.add.at(wanted, places.to_numpy(), np.array(numbers, np.float64))
     if not np.isfinite(wanted).all() or (wanted < 0).any() or not wanted.sum() > 0:
-        raise ConditionError(f"column {column.name!r}: shares can't be negative, and one must be above zero")
+        raise ConditionError(
+            f"column {column.name!r}: shares must be finite numbers that can't be negative, and one must be above zero"
+        )
     out: np.ndarray = wanted / wanted.sum()
     return out
 
@@ -112,8 +136,8 @@ def _balanced(column: CategoricalCodec, shares: Mapping[Any, float] | None) -> n
 def _read(codec: ColumnCodec, wanted: Any) -> ColumnCondition:
     if isinstance(wanted, tuple):
         return _range(codec, wanted)
-    if isinstance(wanted, list | set | frozenset):
-        values = list(wanted) if isinstance(wanted, list) else sorted(wanted, key=str)
+    if isinstance(wanted, list | set | frozenset | np.ndarray):
+        values = sorted(wanted, key=str) if isinstance(wanted, set | frozenset) else list(wanted)
         return _any_of(codec, values)
     return _any_of(codec, [wanted], single=True)
 
@@ -123,15 +147,11 @@ def _any_of(codec: ColumnCodec, values: Sequence[Any], *, single: bool = False) 
         raise ConditionError(
             f"column {codec.name!r}: an empty list of values can't be met; name at least one"
         )
+    array = typed_values(codec.name, values, codec_type(codec))
     try:
-        array = typed_array(values, value_type(codec_type(codec)))
         codes = codec.encode(array)[0]
     except DataError as error:
         raise ConditionError(f"{error}: a value that was never seen can't be asked for") from None
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, OverflowError):
-        raise ConditionError(
-            f"column {codec.name!r} holds {codec_type(codec)}: expected values of that type"
-        ) from None
     if isinstance(codec, NumericCodec):
         _refuse_outside(codec, array)
     shares = np.zeros(codec.layout.codes)
@@ -141,14 +161,6 @@ def _any_of(codec: ColumnCodec, values: Sequence[Any], *, single: bool = False) 
         for code, window in zip(codes, codec.windows_of(array), strict=True):
             shares[code], windows[code] = max(window[1] - window[0], 1e-6), window
     return ColumnCondition(codec.name, shares, windows, array[0] if single else None)
-
-
-def typed_array(values: Sequence[Any], arrow: pa.DataType) -> pa.Array:
-    """Values of a type, or text that spells them. Raises pyarrow's errors when they don't."""
-    spelled = [v for v in values if v is not None]
-    if spelled and all(isinstance(v, str) for v in spelled) and not is_text(arrow):
-        return pa.array(values, pa.string()).cast(arrow)
-    return pa.array(values, arrow)
 
 
 def _refuse_outside(codec: NumericCodec, array: pa.Array) -> None:
@@ -172,10 +184,12 @@ def _range(codec: ColumnCodec, ends: tuple[Any, ...]) -> ColumnCondition:
         )
     try:
         low, high = (
-            None if end is None else codec.end_of_range(end, lower=first)
+            None if open_end(end, lower=first) else codec.end_of_range(end, lower=first)
             for end, first in zip(ends, (True, False), strict=True)
         )
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, OverflowError, DataError):
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, ArithmeticError) as error:
+        if isinstance(error, ConditionError):
+            raise
         raise ConditionError(
             f"column {codec.name!r} holds {codec.domain.type}: expected ends of that type"
         ) from None

@@ -8,18 +8,20 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from tvae_core.arrow_types import value_type
 from tvae_core.causal import CausalDecoder, draw_share
+from tvae_core.codecs.asked import typed_cells
 from tvae_core.codecs.categorical import like_dictionary, plain_values
 from tvae_core.conditions import ColumnCondition
 from tvae_core.errors import ConditionError, DataError
 from tvae_core.likelihood import View
 from tvae_core.model import Rows
+from tvae_core.sources import table_from_frame
 from tvae_core.table import TableCodec
 
 
@@ -113,7 +115,7 @@ def _resampled(codes: Tensor, weight: Tensor) -> Tensor:
 class GivenFrame:
     """Row by row, the cells of a table that are not missing; missing cells, and absent columns, are drawn.
 
-    `asked` is the table as the caller gave it, before constraints put it into the model's terms.
+    `asked` is what `known_cells` gave, before constraints put it into the model's terms.
     """
 
     def __init__(self, codec: TableCodec, table: pa.Table, asked: pa.Table | None = None) -> None:
@@ -121,9 +123,6 @@ class GivenFrame:
         self.asked = table if asked is None else asked
         self.rows = table.num_rows
         names = [c.name for c in codec.modelled]
-        for name in table.column_names:
-            if name not in codec.schema.names:
-                raise ConditionError(f"no column {name!r}: expected some of {', '.join(codec.schema.names)}")
         self.codes = np.zeros((self.rows, len(names)), np.int64)
         self.known = np.zeros((self.rows, len(names)), bool)
         self.masks: dict[str, np.ndarray] = {}
@@ -132,16 +131,12 @@ class GivenFrame:
                 self._read(place, column, codec.schema.field(column.name).type)
 
     def _read(self, place: int, column: Any, arrow: pa.DataType) -> None:
-        values = plain_values(self.table[column.name])
+        values = typed_cells(column.name, self.table[column.name], arrow)
         present = pc.is_valid(values).to_numpy(zero_copy_only=False)
         try:
-            self.codes[present, place] = column.encode(values.drop_null().cast(value_type(arrow)))[0]
+            self.codes[present, place] = column.encode(values.drop_null())[0]
         except DataError as error:
             raise ConditionError(f"{error}: such a cell can't be given") from None
-        except pa.ArrowInvalid:
-            raise ConditionError(
-                f"column {column.name!r} holds {arrow}: expected cells of that type, however {values.type} came"
-            ) from None
         self.known[:, place] = present
         self.masks[column.name] = present
 
@@ -162,15 +157,34 @@ class GivenFrame:
         return with_cells(batch, self.table, first)
 
 
+def known_cells(given: Any, schema: pa.Schema) -> pa.Table:
+    """A DataFrame's or an Arrow table's cells in the types of the schema's columns, NaN missing.
+
+    Raises ConditionError for another kind of argument, for columns that the schema has not, and for cells that a
+    column's type can't hold exactly.
+    """
+    if not isinstance(given, pd.DataFrame | pa.Table):
+        raise ConditionError(
+            f"known cells come as a DataFrame or an Arrow table, but what came is of type {type(given).__name__}"
+        )
+    table = table_from_frame(given) if isinstance(given, pd.DataFrame) else given
+    names = table.column_names
+    for name in names:
+        if name not in schema.names:
+            raise ConditionError(f"no column {name!r}: expected some of {', '.join(schema.names)}")
+        if names.count(name) > 1:
+            raise ConditionError(f"more than one column is named {name!r}: give each once")
+    return pa.table({name: typed_cells(name, table[name], schema.field(name).type) for name in names})
+
+
 def with_cells(batch: pa.RecordBatch, table: pa.Table, first: int) -> pa.RecordBatch:
     """Rows `first`, `first` + 1, ... of a sample with the cells that `table` has for them exactly as they are."""
     arrays = list(batch.columns)
     for place, field in enumerate(batch.schema):
-        if field.name not in table.column_names:
-            continue
-        plain = plain_values(table[field.name].slice(first, len(batch)).combine_chunks())
-        filled = pc.coalesce(plain.cast(value_type(field.type)), plain_values(arrays[place]))
-        arrays[place] = _like(filled, arrays[place])
+        if field.name in table.column_names:
+            cells = table[field.name].slice(first, len(batch)).combine_chunks()
+            drawn = plain_values(arrays[place])
+            arrays[place] = _like(pc.coalesce(cells.cast(drawn.type), drawn), arrays[place])
     return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
 
 

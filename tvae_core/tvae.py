@@ -12,18 +12,19 @@ import torch
 
 from tvae_core.artifact import read_generator, write_generator
 from tvae_core.batches import Batches
-from tvae_core.conditions import read_balance, read_conditions
+from tvae_core.conditions import check_balance, read_balance, read_conditions
 from tvae_core.constraints.set import ConstraintSet
 from tvae_core.errors import ArtifactError, ConditionError, DataError, NotFittedError, SettingsError
-from tvae_core.given import Given, GivenConditions, GivenFrame
+from tvae_core.given import Given, GivenConditions, GivenFrame, known_cells
 from tvae_core.holdback import hold_back
+from tvae_core.imputed import frames_of, stacked
 from tvae_core.networks import Networks
 from tvae_core.products import fast_products
 from tvae_core.randomness import seed_sequence, torch_generator
 from tvae_core.sampling import Request, rebatch, sample_blocks
 from tvae_core.schema import TableSchema, infer_schema
 from tvae_core.settings import ModelSettings, Preset
-from tvae_core.sources import as_source, table_from_frame
+from tvae_core.sources import as_source
 from tvae_core.table import EncodedTable, TableCodec
 from tvae_core.training import OnEpoch, fit_prior, size_to_table, train
 
@@ -178,10 +179,10 @@ class TVAE:
         if given is not None and not isinstance(given, Mapping):
             if balance is not None:
                 raise ConditionError("a frame of given cells leaves nothing to balance: use one of the two")
-            asked = given if isinstance(given, pa.Table) else table_from_frame(given)
+            asked = known_cells(given, self.constraints_.schema)
             return GivenFrame(self.codec_, self.constraints_.give(asked, self.codec_.schema), asked)
         wanted = self.constraints_.condition(given or {})
-        shares = {} if balance is None else self.constraints_.balance(balance)
+        shares = {} if balance is None else self.constraints_.balance(check_balance(balance))
         twice = set(wanted) & set(shares)
         if twice:
             raise ConditionError(
@@ -190,25 +191,28 @@ class TVAE:
         conditions = read_balance(self.codec_, shares) + read_conditions(self.codec_, wanted)
         return GivenConditions(self.codec_, conditions) if conditions else None
 
-    def impute(self, data: pd.DataFrame, *, draws: int = 1, seed: int | None = None) -> pd.DataFrame:
-        """Fill a frame's missing cells from the model's conditional given the row's other cells.
+    def impute(
+        self, data: pd.DataFrame | pa.Table, *, draws: int = 1, seed: int | None = None
+    ) -> pd.DataFrame | pa.Table:
+        """Fill a table's missing cells from the model's conditional given the row's other cells.
 
-        Every missing cell is filled with a present value where the model has one to offer, drawn, not guessed: with
-        `draws` above 1 the frame is filled that many times, one after another, under an outer index level `draw`
-        (multiple imputation, Rubin 1987). Columns that the frame lacks are left out. Raises ConditionError.
+        Every missing cell is filled with a present value where the model has one to offer, drawn, not guessed; known
+        cells come back as they were, bit for bit, an Arrow table in the training types. Columns that `data` lacks are
+        left out. With `draws` above 1 the table is filled that many times, one after another (multiple imputation,
+        Rubin 1987): a DataFrame gets an outer index level `draw`, an Arrow table a first column `draw` (`draw_` where
+        it has one of that name). Raises ConditionError, SettingsError.
         """
+        self._check_fitted()
         if type(draws) is not int or draws < 1:
             raise SettingsError(f"draws must be an integer of at least 1, but it is {draws!r}")
+        cells = known_cells(data, self.constraints_.schema)
         base = self.seed if seed is None else seed
         filled = []
         for draw in range(draws):
-            own_seed = int(
-                seed_sequence(base, "impute", draw).generate_state(1, np.uint64)[0] >> np.uint64(1)
-            )
-            out = self.sample(given=data.reset_index(drop=True), seed=own_seed, present=True)
-            own = out[[str(name) for name in data.columns]]
-            filled.append(own.set_axis(data.columns, axis=1).set_axis(data.index))
-        return filled[0] if draws == 1 else pd.concat(filled, keys=range(draws), names=["draw"])
+            state = seed_sequence(base, "impute", draw).generate_state(1, np.uint64)[0]
+            out = self.sample_table(given=cells, seed=int(state >> np.uint64(1)), present=True)
+            filled.append(out.select(cells.column_names))
+        return frames_of(filled, data) if isinstance(data, pd.DataFrame) else stacked(filled, data)
 
     def save(self, path: str | Path) -> str:
         """Write the generator into an absent or empty directory, all or nothing, and return its digest."""

@@ -7,16 +7,21 @@ is drawn back evenly from its cell, so no value leaves the range that training c
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from tvae_core.arrow_types import is_temporal
+from tvae_core.codecs.asked import typed_values
 from tvae_core.codecs.domain import NumberDomain, grid_of
 from tvae_core.errors import DataError
 from tvae_core.layout import ColumnLayout
 
+LARGEST = 2**63 - 1
+LEAST, MOST = Decimal(-LARGEST - 1), Decimal(LARGEST)
 # Up to this many distinct values, each is a code of its own; in a small table only while a value stands for several
 # rows, for a code per row would be learned by heart.
 MOST_VALUES, FEWEST_VALUES, ROWS_PER_VALUE = 250, 20, 5
@@ -79,6 +84,9 @@ class NumericCodec:
             )
         step = grid_of(numbers) if domain.integral else 1
         atoms, rest = split_atoms(numbers)
+        if domain.integral and len(rest) and int(rest.max()) + step > LARGEST:
+            # The last cell's edge lies one step above its values: a largest value without room for it is an atom.
+            atoms, rest = np.append(atoms, rest.max()), rest[rest < rest.max()]
         cells, fine = size_cells(len(rest), bins)
         edges = quantile_edges(rest, cells, past_the_end=step if domain.integral else 0)
         ranks = middle_ranks(np.sort(numbers), atoms, edges)
@@ -134,17 +142,24 @@ class NumericCodec:
         return (ends.min(), ends.max()) if len(ends) else (0, -1)
 
     def end_of_range(self, value: Any, *, lower: bool) -> Any:
-        """The end of a range (ISO text for dates) as a number of the domain, rounded into the range."""
-        if pa.types.is_floating(self.domain.type):
-            scaled = float(value) * 10.0 ** (self.domain.decimals or 0)
-            if self.domain.decimals is None:
-                return scaled
+        """The end of a range (ISO text for dates) as a number of the domain, rounded into the range.
+
+        Raises ConditionError, or ValueError and the like for what is no number.
+        """
+        arrow = self.domain.type
+        if is_temporal(arrow):
+            return self.domain.to_numbers(typed_values(self.name, [value], arrow))[0][0]
+        if isinstance(value, bool | np.bool_):
+            raise TypeError("a truth value is no end of a range")
+        if pa.types.is_floating(arrow) and self.domain.decimals is None:
+            return float(value)
+        places = arrow.scale if pa.types.is_decimal(arrow) else self.domain.decimals or 0
+        rounding = ROUND_CEILING if lower else ROUND_FLOOR
+        scaled = Decimal(str(value)).scaleb(places)
+        if pa.types.is_floating(arrow):
             # A hair's width allows for decimals that binary fractions can't write.
-            return int(np.ceil(scaled - 1e-6) if lower else np.floor(scaled + 1e-6))
-        if pa.types.is_integer(self.domain.type) and isinstance(value, float):
-            value = int(np.ceil(value) if lower else np.floor(value))
-        typed = pa.array([value]) if not isinstance(value, str) else pa.array([value]).cast(self.domain.type)
-        return self.domain.to_numbers(typed.cast(self.domain.type))[0][0]
+            scaled += Decimal("-1e-6") if lower else Decimal("1e-6")
+        return int(min(max(scaled, LEAST), MOST).to_integral_value(rounding))
 
     def windows_of(self, array: pa.Array) -> np.ndarray:
         """Between which draws (rows, 2) each value is what its code decodes to; (0, 1) for atoms and missing."""
@@ -154,7 +169,7 @@ class NumericCodec:
         present = np.flatnonzero(~missing)
         in_cell = codes[present] >= len(self.atoms)
         cell = codes[present][in_cell] - len(self.atoms)
-        low, width = self.edges[cell].astype(float), (self.edges[cell + 1] - self.edges[cell]).astype(float)
+        low, width = self.edges[cell], (self.edges[cell + 1] - self.edges[cell]).astype(float)
         place = (numbers[in_cell] - low) / width
         size = self.step / width if self.domain.integral else 0.0
         windows[present[in_cell]] = np.stack([place, np.minimum(place + size, 1.0)], axis=1)
@@ -164,14 +179,18 @@ class NumericCodec:
         """How much of each code lies in [low, high] (None: open), and between which draws: (codes,), (codes, 2)."""
         shares = np.zeros(self.layout.codes)
         windows = np.tile([0.0, 1.0], (len(shares), 1))
-        low = self.span()[0] if low is None else low
-        high = self.span()[1] if high is None else high
+        least, most = self.span()
+        low = least if low is None else max(low, least)
+        high = most if high is None else min(high, most)
+        if low > high:
+            return shares, windows
         shares[: len(self.atoms)] = (self.atoms >= low) & (self.atoms <= high)
         if self.cells:
-            past = high + self.step if self.domain.integral else high
-            starts, ends = self.edges[:-1].astype(float), self.edges[1:].astype(float)
-            first = np.clip((float(low) - starts) / (ends - starts), 0.0, 1.0)
-            last = np.clip((float(past) - starts) / (ends - starts), 0.0, 1.0)
+            # Differences are taken before anything becomes a float, so that large integers stay exact.
+            starts, widths = self.edges[:-1], np.diff(self.edges)
+            past = np.minimum(high - starts, widths) + (self.step if self.domain.integral else 0)
+            first = np.clip((low - starts) / widths, 0.0, 1.0)
+            last = np.clip(past / widths, 0.0, 1.0)
             cells = slice(len(self.atoms), len(self.atoms) + self.cells)
             shares[cells] = np.maximum(last - first, 0.0)
             windows[cells] = np.stack([first, np.maximum(first, last)], axis=1)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tvae_core.codecs.asked import open_end, typed_values
 from tvae_core.codecs.categorical import CategoricalCodec, common_dictionary, is_ordered, plain_values
 from tvae_core.constraints.base import Changes, Columns, batches_of, check_keys, check_names
 from tvae_core.errors import ConditionError, DataError, SchemaError
@@ -196,7 +197,7 @@ class FittedCombinations:
         shares = wanted[named[0]]
         if shares is None:
             shares = dict.fromkeys(codec.levels.to_pylist(), 1.0)
-        codes = self._levels(codec, typed(codec, list(shares)))
+        codes = self._levels(codec, typed_values(codec.name, list(shares), codec.type))
         numbers = {int(level): number for number, level in enumerate(levels)}
         by_number = {numbers[int(c)]: share for c, share in zip(codes, shares.values(), strict=True)}
         return {self.key if name in named else name: by_number if name in named else value
@@ -217,26 +218,18 @@ def allowed_levels(codec: CategoricalCodec, wanted: Any) -> np.ndarray:
             )
         inside = np.ones(len(codec.levels), bool)
         for end, test in zip(wanted, (pc.greater_equal, pc.less_equal), strict=True):
-            if end is not None:
-                inside &= test(codec.levels, typed(codec, [end])[0]).to_numpy(zero_copy_only=False)
+            if not open_end(end, lower=test is pc.greater_equal):
+                inside &= test(codec.levels, typed_values(codec.name, [end], codec.type)[0]).to_numpy(
+                    zero_copy_only=False
+                )
         allowed[: len(codec.levels)] = inside
         return allowed
-    values = list(wanted) if isinstance(wanted, list | set | frozenset) else [wanted]
+    values = list(wanted) if isinstance(wanted, list | set | frozenset | np.ndarray) else [wanted]
     try:
-        allowed[codec.encode(typed(codec, values))[0]] = True
+        allowed[codec.encode(typed_values(codec.name, values, codec.type))[0]] = True
     except DataError as error:
         raise ConditionError(f"{error}: a value that was never seen can't be asked for") from None
     return allowed
-
-
-def typed(codec: CategoricalCodec, values: list[Any]) -> pa.Array:
-    """Values in the type of a column's levels. Raises ConditionError."""
-    try:
-        return pa.array(values).cast(codec.levels.type) if values else pa.array([], codec.levels.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        raise ConditionError(
-            f"column {codec.name!r} holds {codec.type}: expected values of that type"
-        ) from None
 
 
 def as_in_source(array: pa.Array, source: TableSource, name: str) -> pa.Array:

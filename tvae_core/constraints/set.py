@@ -8,11 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from tvae_core.arrow_types import parse_type, value_type
-from tvae_core.codecs.categorical import plain_values
+from tvae_core.arrow_types import parse_type
 from tvae_core.constraints import constraint_to_dict, constraints_from_list, in_restoring_order
 from tvae_core.constraints.base import FittedConstraint
-from tvae_core.errors import ConditionError
 from tvae_core.given import with_cells
 from tvae_core.schema import TableSchema
 from tvae_core.sources import TableSource
@@ -87,13 +85,13 @@ class ConstraintSet:
                 logger.info("constraint %s: %d of %d sampled rows repaired", label, repaired, rows)
 
     def give(self, table: pa.Table, model: pa.Schema) -> pa.Table:
-        """Given cells in the terms of the model's schema. Raises ConditionError for what can't be translated."""
+        """Cells that `known_cells` gave in the terms of the model's schema.
+
+        Raises ConditionError for what can't be translated.
+        """
         if not self.fitted:
             return table
-        unknown = [name for name in table.column_names if name not in self.schema.names]
-        if unknown:
-            raise ConditionError(f"no column {unknown[0]!r}: expected some of {', '.join(self.schema.names)}")
-        cells = {name: _typed(name, table[name], self.schema.field(name).type) for name in table.column_names}
+        cells = {name: table[name].combine_chunks() for name in table.column_names}
         for fitted in reversed(self.fitted):
             for name, array in fitted.give(cells).items():
                 if array is None:
@@ -109,12 +107,11 @@ class ConstraintSet:
             given = fitted.condition(given)
         return dict(given)
 
-    def balance(self, wanted: str | Mapping[str, Any]) -> dict[str, Any]:
+    def balance(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Shares to balance in the model's terms. Raises ConditionError for those that can't be translated."""
-        shares: Mapping[str, Any] = {wanted: None} if isinstance(wanted, str) else wanted
         for fitted in reversed(self.fitted):
-            shares = fitted.balance(shares)
-        return dict(shares)
+            wanted = fitted.balance(wanted)
+        return dict(wanted)
 
     def to_dict(self) -> dict[str, Any]:
         """What sampled tables tell pandas, and with constraints their declarations, what was learned, and the whole
@@ -144,17 +141,6 @@ class ConstraintSet:
         return cls(
             pa.schema(fields, metadata), [d.restored(s) for d, s in zip(declared, states, strict=True)]
         )
-
-
-def _typed(name: str, given: pa.ChunkedArray, arrow: pa.DataType) -> pa.Array:
-    """Given cells in the type of the column's values. Raises ConditionError."""
-    plain = plain_values(given)
-    try:
-        return plain.cast(value_type(arrow))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise ConditionError(
-            f"column {name!r} holds {arrow}: expected cells of that type, however {plain.type} came"
-        ) from None
 
 
 class _Reduced:
