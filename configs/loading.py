@@ -61,6 +61,9 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     for key in _ADDRESSES:
         if isinstance(data.get(key), str):
             data[key] = _absolute(data[key])
+    sample = data.get("sample")
+    if isinstance(sample, dict) and isinstance(sample.get("given"), str):
+        sample["given"] = _absolute(sample["given"])
     gate = data.get("gate")
     if isinstance(gate, dict) and isinstance(gate.get("policy"), str) and not is_shipped(gate["policy"]):
         gate["policy"] = _absolute(gate["policy"])

@@ -4,9 +4,9 @@ The same annotated types make the YAML file's keys, `tvae run --set`, and the pa
 the deployment. Defaults of the model live in `tvae_core.ModelSettings` and are nested here, not repeated.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from configs.form import ExplainedByDocstring
 from configs.gate import GateSection
@@ -144,8 +144,24 @@ class SampleSection(Section):
         le=10**6,
     )
 
+    given: Address | None = described(
+        5,
+        "Address of a Parquet table of known cells, missing where unknown: one row is drawn for each of its rows. Not "
+        "with rows, where or balance. Default preset only.",
+        default=None,
+    )
+
+    @model_validator(mode="after")
+    def _known_cells_stand_alone(self) -> Self:
+        beside = [key for key in ("rows", "where", "balance") if getattr(self, key)]
+        if self.given is not None and beside:
+            raise ValueError(
+                f"given says how many rows there are and what is known of each: leave {', '.join(beside)} out"
+            )
+        return self
+
     def options(self) -> dict[str, Any]:
-        """What `TVAE.sample_batches` is asked for beside the number of rows."""
+        """What `TVAE.sample_batches` is asked for beside the number of rows and the table of known cells."""
         given = {column: parse_condition(text) for column, text in self.where.items()} or None
         return {"given": given, "balance": self.balance, "decoding_steps": self.decoding_steps}
 

@@ -14,7 +14,7 @@ from flows.console import Console
 from tasks.services import planning
 from tasks.services.generators import MANIFEST, describe_epoch, fit_generator, open_generator
 from tasks.services.store import StoreError, local_path, open_store, split_uri
-from tasks.services.tables import OpenedTable, open_table, reference_table
+from tasks.services.tables import OpenedTable, open_table, read_whole, reference_table
 from tvae_core.constraints.propose import propose_constraints
 from tvae_core.schema import TableSchema, infer_schema
 from tvae_core.settings import ModelSettings
@@ -125,11 +125,12 @@ def sample(
     _check_place(out)
     given: Any = _conditions(where)
     if known is not None:
-        if rows is not None or where:
+        if rows is not None or where or balance:
             raise ConfigError(
-                "--given says how many rows there are and what is known of each: leave --rows and --where out"
+                "--given says how many rows there are and what is known of each: "
+                "leave --rows, --where and --balance out"
             )
-        given = _whole_table(known)
+        given = read_whole(reference_table(known))
         rows = given.num_rows
     if rows is None:
         raise ConfigError("say how many rows: --rows N, or --given TABLE for a row for each of its rows")
@@ -144,7 +145,7 @@ def impute(generator: str, data: str, out: Path, *, draws: int, seed: int | None
     from tasks.services.sampling import write_table
 
     _check_place(out)
-    table = _whole_table(data)
+    table = read_whole(reference_table(data))
     with Console() as console, open_generator(generator, device=device) as tvae:
         console.say(
             "impute", f"{sum(c.null_count for c in table.columns):,} missing cells in {table.num_rows:,} rows"
@@ -157,13 +158,6 @@ def impute(generator: str, data: str, out: Path, *, draws: int, seed: int | None
 def _check_place(out: Path) -> None:
     if not out.parent.is_dir():
         raise ConfigError(f"--out {out}: the directory {out.parent} does not exist")
-
-
-def _whole_table(address: str) -> Any:
-    import pyarrow as pa
-
-    with _table(address) as source:
-        return pa.Table.from_batches(source.batches(), source.schema.with_metadata(source.metadata))
 
 
 def _conditions(where: Sequence[str]) -> dict[str, Any]:

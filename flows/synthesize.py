@@ -78,7 +78,7 @@ def synthesize(
     generator = obtain_generator(config, plan, parts, schema)
     device = config.train.device if config.train.where == "here" else "auto"
     synthetic = sample_rows(
-        generator, parts, config.sample, seed=config.seed, device=device, workspace=plan.workspace
+        generator, parts, config.sample, plan.known, seed=config.seed, device=device, workspace=plan.workspace
     )
     scores = score_sample(parts, synthetic, schema, config.score, seed=config.seed, workspace=plan.workspace)
     verdict = decide_release(scores, plan.policy, generator, plan.workspace)

@@ -100,7 +100,8 @@ class Workspace:
 class RunPlan:
     """The names that a run's inputs decide, before anything is made: the same inputs give the same names.
 
-    `suite` is the digest of the user's expectations, None without any; `policy` holds the gate's rules.
+    `suite` is the digest of the user's expectations, None without any; `policy` holds the gate's rules; `known` is the
+    table of known cells to draw rows for, None without one.
     """
 
     workspace: Workspace
@@ -108,6 +109,7 @@ class RunPlan:
     release_version: str
     suite: str | None
     policy: Policy
+    known: TableRef | None = None
 
 
 @dataclass(frozen=True)

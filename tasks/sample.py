@@ -12,7 +12,7 @@ from tasks.references import GeneratorRef, PartRef, SplitRef, TableRef, Workspac
 from tasks.services.generators import open_generator
 from tasks.services.keys import derive_seed
 from tasks.services.sampling import sample_parts
-from tasks.services.tables import table_digest
+from tasks.services.tables import read_whole, table_digest
 from tasks.services.workspace import RunFiles, table_from_json, table_to_json
 from tasks.stage import STAGE
 
@@ -24,17 +24,24 @@ def sample_rows(
     generator: GeneratorRef,
     split: SplitRef,
     section: SampleSection,
+    known: TableRef | None,
     *,
     seed: int,
     device: str,
     workspace: Workspace,
 ) -> TableRef:
-    """Write the parts one by one into the workspace, then their manifest, unless it is there already."""
+    """Write the parts one by one into the workspace, then their manifest, unless it is there already.
+
+    With a table of `known` cells, a row is drawn for each of its rows.
+    """
     files = RunFiles(workspace)
     if files.has(MANIFEST):
         say("sample", f"these rows exist already and are reused: {files.store.uri_of(files.key('sample'))}")
         return table_from_json(files.read_json(MANIFEST))
-    rows = section.rows or split.train_rows
+    options = section.options()
+    if known is not None:
+        options["given"] = read_whole(known)
+    rows = known.rows if known is not None else section.rows or split.train_rows
     parts = []
     with (
         open_generator(generator.uri, device=device, digest=generator.digest) as tvae,
@@ -48,7 +55,7 @@ def sample_rows(
             seed=derive_seed(seed, "sample"),
             targets=targets,
             on_rows=row_counter("sample"),
-            **section.options(),
+            **options,
         )
         for path, count in drawn:
             kept = files.store.put_file(files.key(f"sample/{path.name}"), path)

@@ -11,6 +11,7 @@ from configs.gate import DEFAULT_POLICY, is_shipped
 from tasks.references import FileRef, RunPlan, TableRef, Workspace
 from tasks.services.keys import fingerprint
 from tasks.services.store import open_store, split_uri
+from tasks.services.tables import reference_table
 from tvae_core.constraints import Constraint, constraint_to_dict
 from tvae_core.metrics.rules import Policy
 from tvae_core.schema import TableSchema
@@ -20,15 +21,17 @@ def plan_run(config: RunConfig, table: TableRef, schema: FileRef) -> RunPlan:
     """Name the generator, the workspace and the release of a run.
 
     A generator's version follows from the input's digest, the schema, the split, the model's settings, the seed and
-    the code's version; the workspace's from these and what is sampled and scored; the release's from these and
-    the gate.
+    the code's version; the workspace's from these and what is sampled (of given cells their digest) and scored; the
+    release's from these and the gate.
     """
     suite = fingerprint(read_text(config.expectations)) if config.expectations else None
     code = tvae_core.__version__
     split, model = config.split.model_dump(), config.model.resolved().to_dict()
     generator = fingerprint("generator", table.digest, schema.sha256, split, model, config.seed, code)
     source = config.generator_uri or generator
-    run = fingerprint("run", source, generator, suite, config.sample.model_dump(), config.score.model_dump())
+    known = reference_table(config.sample.given) if config.sample.given else None
+    drawn = config.sample.model_dump(exclude={"given"}) | ({"given": known.digest} if known else {})
+    run = fingerprint("run", source, generator, suite, drawn, config.score.model_dump())
     policy = resolve_policy(config)
     release = config.release.version or fingerprint("release", run, policy.rules, config.release.terms())
     return RunPlan(
@@ -37,6 +40,7 @@ def plan_run(config: RunConfig, table: TableRef, schema: FileRef) -> RunPlan:
         release_version=release,
         suite=suite,
         policy=policy,
+        known=known,
     )
 
 

@@ -76,6 +76,17 @@ def open_table(ref: TableRef) -> "OpenedTable":
     return OpenedTable(ParquetSource([local_path(part.uri) for part in ref.parts]))
 
 
+def read_whole(ref: TableRef) -> pa.Table:
+    """A referenced table in memory, with what pandas wrote about its types; for tables that a caller hands in.
+
+    Raises:
+        DataError: the table changed since it was referenced.
+        StoreError: the store can't be reached or refuses.
+    """
+    with open_table(ref) as source:
+        return pa.Table.from_batches(source.batches(), source.schema.with_metadata(source.metadata))
+
+
 class OpenedTable:
     """A `TableSource` over a referenced table; close it, or use it with `with`, to remove fetched files early."""
 

@@ -360,3 +360,48 @@ def test_imputation_fills_every_missing_cell_and_keeps_the_others(generator: Pat
     filled = pq.read_table(tmp_path / "filled.parquet").to_pandas()
     assert filled.age.notna().all()
     assert (filled.age[10:] == holes.age[10:]).all()
+
+
+def test_steps_and_balance_are_obeyed(generator: Path, tmp_path: Path) -> None:
+    chain, once, again = (tmp_path / f"{name}.parquet" for name in ("chain", "once", "again"))
+    for out, steps in ((chain, []), (once, ["--steps", "1"]), (again, ["--steps", "1"])):
+        done = tvae("sample", generator, "--rows", "300", "--out", out, *steps)
+        assert done.exit_code == 0, done.output
+    assert once.read_bytes() == again.read_bytes() != chain.read_bytes()
+    assert pq.read_schema(once).equals(people().schema)
+    even = tmp_path / "even.parquet"
+    done = tvae("sample", generator, "--rows", "2000", "--out", even, "--balance", "city", "--steps", "2")
+    assert done.exit_code == 0, done.output
+    counts = pq.read_table(even).to_pandas().city.value_counts(normalize=True)
+    assert counts.tolist() == pytest.approx([1 / len(counts)] * len(counts), abs=0.04)
+
+
+def test_given_cells_leave_no_room_for_rows_conditions_or_balance(generator: Path, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"age": [30]}), tmp_path / "known.parquet")
+    arguments = (
+        "sample",
+        generator,
+        "--out",
+        tmp_path / "out.parquet",
+        "--given",
+        tmp_path / "known.parquet",
+    )
+    for beside in (["--rows", "5"], ["--where", "age=30"], ["--balance", "city"]):
+        done = tvae(*arguments, *beside)
+        assert done.exit_code == 2
+        assert "leave --rows, --where and --balance out" in done.stderr
+
+
+def test_several_imputations_keep_types_large_integers_and_a_column_named_draw(tmp_path: Path) -> None:
+    big = 2**60 + 1
+    table = pa.table({"big": [big, None, big + 2, big + 4] * 30, "draw": ["a", "b", None, "a"] * 30})
+    pq.write_table(table, tmp_path / "real.parquet")
+    done = tvae("fit", tmp_path / "real.parquet", "--out", tmp_path / "g", "--epochs", "2")
+    assert done.exit_code == 0, done.output
+    out = tmp_path / "filled.parquet"
+    done = tvae("impute", tmp_path / "g", tmp_path / "real.parquet", "--out", out, "--draws", "2")
+    assert done.exit_code == 0, done.output
+    filled = pq.read_table(out)
+    assert filled.schema.equals(pa.schema([("draw_", pa.int64()), *table.schema]))
+    assert filled["big"].take([0, 2, 120]).to_pylist() == [big, big + 2, big]
+    assert [column.null_count for column in filled.columns] == [0, 0, 0]

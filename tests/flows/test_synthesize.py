@@ -227,3 +227,22 @@ def test_a_wrong_parameter_is_refused_before_the_run_starts(config_file: Path, w
 
     with pytest.raises(ParameterTypeError, match=next(iter(wrong))):
         synthesize(**{**load_config(config_file).parameters(), **wrong})
+
+
+def test_known_cells_get_a_row_each_and_their_content_names_the_release(
+    config_file: Path, tmp_path: Path
+) -> None:
+    known = tmp_path / "known.parquet"
+    pq.write_table(pa.table({"age": [30, None, 50] * 40, "city": ["Cork", None, None] * 40}), known)
+    overrides = ("sample.rows=null", f"sample.given={known}")
+    summary = run(config_file, *overrides)
+    folder = tmp_path / "store" / "releases" / "people" / summary["version"]
+    parts = [pq.read_table(path) for path in sorted(folder.rglob("data/*.parquet"))]
+    rows = pa.concat_tables(parts).to_pandas()
+    assert len(rows) == 120
+    assert set(rows.age[0::3]) == {30}
+    assert set(rows.age[2::3]) == {50}
+    assert set(rows.city[0::3]) == {"Cork"}
+    assert run(config_file, *overrides)["version"] == summary["version"]
+    pq.write_table(pa.table({"age": [31] * 120}), known)
+    assert run(config_file, *overrides)["version"] != summary["version"]
