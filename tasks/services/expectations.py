@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from tasks.services.constraint_checks import check_constraints
 from tasks.services.frames import to_frame
 from tasks.services.schema_checks import check_columns, expectations_of
 from tasks.services.store import open_store, split_uri
@@ -102,7 +103,7 @@ def check_suite(suite: Suite) -> None:
 
 
 def validate_table(source: TableSource, schema: TableSchema, suite: Suite | None = None) -> ValidationReport:
-    """Check a table against its schema and, where given, the user's suite.
+    """Check a table against its schema, with the constraints that it declares, and, where given, the user's suite.
 
     Every failure is an outcome in the report, so one run shows all of them.
 
@@ -126,6 +127,7 @@ def validate_table(source: TableSource, schema: TableSchema, suite: Suite | None
             _evaluate_rows(engine, source, [t for t in runnable if t.kind == "rows"])
             _evaluate_whole(engine, source, [t for t in runnable if t.kind == "whole"])
             _evaluate_table(engine, source, [t for t in runnable if t.kind == "table"])
+    outcomes += check_constraints(source, schema)
     return ValidationReport(source.num_rows, (*outcomes, *(tally.outcome() for tally in tallies)))
 
 

@@ -89,6 +89,24 @@ def test_a_table_that_breaks_its_schema_exits_1_and_shows_rows_but_no_values(tmp
     assert [(outcome["column"], outcome["row_numbers"]) for outcome in failed] == [("age", [7])]
 
 
+def test_a_table_that_breaks_a_declared_constraint_exits_1_and_shows_its_rows(tmp_path: Path) -> None:
+    schema = {
+        **PEOPLE_SCHEMA,
+        "constraints": [{"kind": "range", "column": "income", "minimum": 0, "strict": True}],
+    }
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(schema, sort_keys=False))
+    incomes = people().column("income").to_pylist()
+    incomes[3] = -77.25
+    table = people()
+    pq.write_table(table.set_column(2, "income", pa.array(incomes)), tmp_path / "bad.parquet")
+    pq.write_table(table, tmp_path / "good.parquet")
+    result = tvae("validate", tmp_path / "bad.parquet", "--schema", tmp_path / "schema.yaml")
+    assert result.exit_code == 1
+    assert "range of 'income'" in result.stdout
+    assert "77" not in result.stdout
+    assert tvae("validate", tmp_path / "good.parquet", "--schema", tmp_path / "schema.yaml").exit_code == 0
+
+
 def test_the_same_seed_draws_the_same_file_and_another_seed_another(generator: Path, tmp_path: Path) -> None:
     for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
         assert (

@@ -50,6 +50,10 @@ class Constraint(Protocol):
         """Raise SchemaError when the columns' kinds or types don't allow the constraint."""
         ...
 
+    def broken_rows(self, source: TableSource) -> Iterator[np.ndarray]:
+        """Which rows of the table break the constraint, batch by batch (rows,) bool; nothing where none can."""
+        ...
+
     def fit(self, source: TableSource) -> "FittedConstraint":
         """Learn what restoring needs. Raises DataError with the number of rows that break the constraint."""
         ...
@@ -139,12 +143,13 @@ def domain_of(source: TableSource, name: str, arrow: pa.DataType | None = None) 
     return NumberDomain(name, own, most)
 
 
-def refuse_broken(label: str, broken: int, rows: int) -> None:
-    """Raise DataError when rows break a constraint."""
+def refuse_broken(constraint: Constraint, source: TableSource) -> None:
+    """Raise DataError when rows of the table break a constraint."""
+    broken = sum(int(rows.sum()) for rows in constraint.broken_rows(source))
     if broken:
         raise DataError(
-            f"constraint {label} is broken by {broken:,} of {rows:,} rows: correct or remove them, or take the "
-            "constraint out of the schema"
+            f"constraint {constraint.label} is broken by {broken:,} of {source.num_rows:,} rows: correct or remove "
+            "them, or take the constraint out of the schema"
         )
 
 

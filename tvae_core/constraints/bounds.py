@@ -1,9 +1,10 @@
 """A column inside fixed bounds. By construction: no codec draws a value outside the training range."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -76,15 +77,18 @@ class Range:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise SchemaError(f"minimum and maximum must be values of type {arrow}") from None
 
+    def broken_rows(self, source: TableSource) -> Iterator[np.ndarray]:
+        """See `Constraint`."""
+        for columns in batches_of(source, (self.column,)):
+            yield self.outside(columns[self.column])
+
     def fit(self, source: TableSource) -> "FittedRange":
         """See `Constraint`."""
-        batches = batches_of(source, (self.column,))
-        broken = sum(self.outside(columns[self.column]) for columns in batches)
-        refuse_broken(self.label, broken, source.num_rows)
+        refuse_broken(self, source)
         return FittedRange(self)
 
-    def outside(self, array: pa.Array) -> int:
-        """How many values lie outside the bounds."""
+    def outside(self, array: pa.Array) -> np.ndarray:
+        """Which values (rows,) lie outside the bounds."""
         values = plain_values(array)
         low, high = (self._bound(end, values.type) for end in (self.minimum, self.maximum))
         tests = []
@@ -92,7 +96,9 @@ class Range:
             tests.append((pc.less_equal if self.strict else pc.less)(values, low))
         if high is not None:
             tests.append((pc.greater_equal if self.strict else pc.greater)(values, high))
-        return int(pc.sum(pc.or_(*tests) if len(tests) == 2 else tests[0]).as_py() or 0)
+        wrong = pc.fill_null(pc.or_(*tests) if len(tests) == 2 else tests[0], False)
+        out: np.ndarray = wrong.to_numpy(zero_copy_only=False)
+        return out
 
     def to_dict(self) -> dict[str, Any]:
         """See `Constraint`."""
@@ -136,7 +142,7 @@ class FittedRange:
     def give(self, cells: Columns) -> Changes:
         """See `FittedConstraint`: given cells stay as they are, so they must obey."""
         column = self.declared.column
-        outside = self.declared.outside(cells[column]) if column in cells else 0
+        outside = int(self.declared.outside(cells[column]).sum()) if column in cells else 0
         if outside:
             raise ConditionError(f"{outside} given cells lie outside the constraint {self.declared.label}")
         return {}

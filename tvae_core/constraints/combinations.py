@@ -1,6 +1,6 @@
 """Columns whose combinations seen in training are the only ones: modelled as one column, the combination's number."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -54,6 +54,10 @@ class FixedCombinations:
         keys = [name for name in self.columns if columns[name].kind == "identifier"]
         if keys:
             raise SchemaError(f"{', '.join(keys)} can't be combined: identifiers are made anew for every row")
+
+    def broken_rows(self, source: TableSource) -> Iterator[np.ndarray]:
+        """See `Constraint`: what a table holds is what is allowed."""
+        return iter(())
 
     def fit(self, source: TableSource) -> "FittedCombinations":
         """See `Constraint`; every table obeys, for what it holds is what is allowed."""

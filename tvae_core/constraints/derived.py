@@ -1,6 +1,6 @@
 """A column that is a function of others: not modelled, recomputed from the sampled columns."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -135,15 +135,21 @@ class Derived:
         with np.errstate(invalid="ignore"):
             return broken | (np.abs(values - expected) > slack)
 
+    def broken_rows(self, source: TableSource) -> Iterator[np.ndarray]:
+        """See `Constraint`."""
+        domain = self._domain(source)
+        for columns in batches_of(source, [self.column, *self.of]):
+            yield self.broken(columns, domain)
+
+    def _domain(self, source: TableSource) -> NumberDomain:
+        if self.function == "copy":
+            return NumberDomain(self.column, source.schema.field(self.column).type)
+        return domain_of(source, self.column)
+
     def fit(self, source: TableSource) -> "FittedDerived":
         """See `Constraint`."""
-        names = [self.column, *self.of]
-        if self.function == "copy":
-            domain = NumberDomain(self.column, source.schema.field(self.column).type)
-        else:
-            domain = domain_of(source, self.column)
-        broken = sum(int(self.broken(c, domain).sum()) for c in batches_of(source, names))
-        refuse_broken(self.label, broken, source.num_rows)
+        refuse_broken(self, source)
+        domain = self._domain(source)
         inverse = domain_of(source, self.of[0]) if self.function in ("linear", "log", "log1p") else None
         fitted = FittedDerived(self, domain, inverse)
         if self.function != "copy":

@@ -4,7 +4,7 @@ So ties, durations and margins are learned as such, and no sampled row can break
 column's own round numbers are kept only as far as its grid (whole days, hundreds) goes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -71,27 +71,35 @@ class Inequality:
                 raise SchemaError(f"column {name!r} is {columns[name].kind}: expected numbers or dates")
         common_type(columns[self.low].arrow_type, columns[self.high].arrow_type)
 
-    def fit(self, source: TableSource) -> "FittedInequality":
-        """See `Constraint`."""
+    def _reader(self, source: TableSource) -> "FittedInequality":
+        """Both columns in one domain; the rest is still to be learned."""
         high_type = source.schema.field(self.high).type
         common = common_type(source.schema.field(self.low).type, high_type)
-        domains = [domain_of(source, name, common) for name in (self.low, self.high)]
-        places = [d.decimals for d in domains]
+        places = [domain_of(source, name, common).decimals for name in (self.low, self.high)]
         decimals = None if None in places else max(p for p in places if p is not None)
-        fitted = FittedInequality(self, NumberDomain(self.high, common, decimals), high_type)
-        broken, lows, highs, grid = 0, _Span(), _Span(), 0
+        return FittedInequality(self, NumberDomain(self.high, common, decimals), high_type)
+
+    def broken_rows(self, source: TableSource) -> Iterator[np.ndarray]:
+        """See `Constraint`."""
+        reader = self._reader(source)
+        for columns in batches_of(source, (self.low, self.high)):
+            low, high, missing = reader.read(columns)
+            with np.errstate(invalid="ignore"):
+                yield ~missing.any(axis=0) & (low >= high if self.strict else low > high)
+
+    def fit(self, source: TableSource) -> "FittedInequality":
+        """See `Constraint`."""
+        refuse_broken(self, source)
+        fitted = self._reader(source)
+        lows, highs, grid = _Span(), _Span(), 0
         for columns in batches_of(source, (self.low, self.high)):
             low, high, missing = fitted.read(columns)
-            both = ~missing.any(axis=0)
-            with np.errstate(invalid="ignore"):
-                broken += int((both & (low >= high if self.strict else low > high)).sum())
             lows.widen(low[~missing[0]])
             present = high[~missing[1]]
             highs.widen(present)
             if fitted.domain.integral and len(present):
                 values = np.unique(np.append(present, highs.first))
                 grid = int(np.gcd(grid, grid_of(values))) if len(values) > 1 else grid
-        refuse_broken(self.label, broken, source.num_rows)
         if lows.first is None or highs.first is None:
             raise DataError(
                 f"constraint {self.label}: a column without values can't be compared; take it out"
