@@ -21,7 +21,7 @@ class ExplainedByDocstring:
         for position, (name, field) in enumerate(schema.get("properties", {}).items()):
             field["position"] = position
             if name in explanations:
-                field["description"] = explanations[name]
+                field["description"] = explanations[name][:1].upper() + explanations[name][1:]
         return reference
 
 

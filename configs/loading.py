@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -12,6 +12,8 @@ from configs.errors import ConfigError
 from configs.gate import PolicyFile, is_shipped, shipped_text
 from configs.run import RunConfig
 from tvae_core.metrics.rules import Policy
+
+C = TypeVar("C", bound=RunConfig)
 
 _ADDRESSES = ("input", "store", "schema", "expectations", "generator_uri")
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
@@ -43,8 +45,10 @@ def read_yaml(text: str | bytes, origin: str) -> Any:
         ) from error
 
 
-def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+def load_config(path: str | Path, overrides: Iterable[str] = (), kind: type[C] = RunConfig) -> C:  # type: ignore[assignment]
     """Read `path`, apply overrides such as ``model.epochs=50``, and check every key, type and bound.
+
+    `kind` is RunConfig, or one with further keys.
 
     Relative paths mean what they mean on the command line: relative to the current directory, in the file as in an
     override; the result holds absolute ones. Raises `ConfigError` naming file, key and what is allowed.
@@ -67,15 +71,20 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     gate = data.get("gate")
     if isinstance(gate, dict) and isinstance(gate.get("policy"), str) and not is_shipped(gate["policy"]):
         gate["policy"] = _absolute(gate["policy"])
-    return build_config(data, str(path), set_keys)
+    return build_config(data, str(path), set_keys, kind)
 
 
-def build_config(data: Mapping[str, Any], origin: str, set_keys: Iterable[str] = ()) -> RunConfig:
+def build_config(
+    data: Mapping[str, Any],
+    origin: str,
+    set_keys: Iterable[str] = (),
+    kind: type[C] = RunConfig,  # type: ignore[assignment]
+) -> C:
     """Check `data`; errors name `origin`, or ``--set`` for the keys that came from there."""
     try:
-        return RunConfig.model_validate(dict(data))
+        return kind.model_validate(dict(data))
     except ValidationError as error:
-        raise _readable(error, origin, RunConfig.model_json_schema(by_alias=True), set(set_keys)) from None
+        raise _readable(error, origin, kind.model_json_schema(by_alias=True), set(set_keys)) from None
 
 
 def build_policy(text: str | bytes, origin: str) -> Policy:

@@ -77,6 +77,23 @@ GeneratorAddress = Annotated[
     Address | None,
     described(13, "Sample from this stored generator (its directory's address) and train nothing."),
 ]
+StoredRun = Annotated[
+    str,
+    described(
+        2,
+        "A run, as its log and its artifacts name it: the last part of runs/NAME/RUN.",
+        pattern=SEGMENT,
+        max_length=64,
+    ),
+]
+Force = Annotated[
+    bool,
+    described(
+        14,
+        "Go through every stage even when the release of this input, configuration and code is published already. "
+        "What is complete is reused all the same.",
+    ),
+]
 
 
 class SplitSection(Section):
@@ -109,6 +126,14 @@ class TrainSection(Section):
         2,
         "Minutes to wait for the gpu pool before the training is cancelled; above 0, at most 10080 (a week).",
         default=720.0,
+        gt=0,
+        le=10_080,
+    )
+    worker_minutes: float = described(
+        3,
+        "Minutes that the gpu pool may be without a worker, or paused, before the training is cancelled; above 0, at "
+        "most 10080.",
+        default=10.0,
         gt=0,
         le=10_080,
     )
@@ -204,6 +229,7 @@ class RunConfig(BaseModel):
     gate: GateSection = described(11, "What a release must reach to be published.", default=GateSection())
     release: ReleaseSection = described(12, "What the release is called.", default=ReleaseSection())
     generator_uri: GeneratorAddress = None
+    force: Force = False
 
     @classmethod
     def explanations(cls) -> dict[str, str]:
@@ -212,4 +238,4 @@ class RunConfig(BaseModel):
 
     def parameters(self) -> dict[str, Any]:
         """The same as the flow's parameters: one entry a section."""
-        return {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: getattr(self, name) for name in RunConfig.model_fields}

@@ -40,4 +40,13 @@ def absolute_address(value: str) -> str:
     return value
 
 
-Address = Annotated[str, AfterValidator(absolute_address)]
+class RefusedByForm:
+    """Lets the form refuse, before a run starts, what `absolute_address` would refuse in it."""
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """Called by pydantic: add the pattern of an absolute path, file:///... or s3://..., without credentials."""
+        schema: dict[str, Any] = handler(core_schema)
+        return schema | {"pattern": r"^(/|file:///|s3://[^/@:]+(/|$))"}
+
+
+Address = Annotated[str, AfterValidator(absolute_address), RefusedByForm()]

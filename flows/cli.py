@@ -13,6 +13,8 @@ from typing import Any
 import click
 
 from flows.commands.backup import backup, restore
+from flows.commands.deploy import deploy, notify_input
+from flows.commands.doctor import doctor
 from flows.commands.verify import verify
 
 # Threads that wait for each other spin for some microseconds and then sleep. Long spinning, the default, makes training
@@ -237,7 +239,7 @@ def score(out: Path | None, **choices: Any) -> None:
     click.echo(steps.score(out=out, **choices))
 
 
-for command in (backup, restore, verify):
+for command in (backup, restore, verify, deploy, notify_input, doctor):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """``tvae run``: the flow in this process, its progress on the terminal, its result in a few lines."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterable
@@ -9,7 +10,9 @@ from typing import Any
 import click
 
 from configs import RunConfig, load_config
+from configs.datasets import Dataset
 from flows.console import Console, ConsoleHandler
+from flows.temporary_server import temporary_server
 from tasks.refusals import GateRefusedError
 from tvae_core.errors import TVAEError
 
@@ -17,11 +20,10 @@ from tvae_core.errors import TVAEError
 QUIET_PREFECT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 20 by default: too short for a cold start
     "PREFECT_SHOW_PROMOTIONAL_CONTENT": "false",
 }
 
-SERVER_FAILURES = ("Failed to reach API", "Timed out while attempting to connect to ephemeral")
+SERVER_FAILURES = ("Failed to reach API",)
 SERVER_ADVICE = (
     "Start the one that PREFECT_API_URL names, or unset it; without one, PREFECT_HOME must be writable"
 )
@@ -32,18 +34,31 @@ def run_config(path: Path, overrides: Iterable[str]) -> None:
 
     Raises ConfigError before Prefect is even started, RefusedError when validation or gate say no, TVAEError otherwise.
     """
-    config = load_config(path, overrides)
+    config = load_config(path, overrides, Dataset)
     for key, value in QUIET_PREFECT.items():
         os.environ.setdefault(key, value)
     with Console() as console:
         where = os.environ.get("PREFECT_API_URL") or "a temporary server of its own"
         console.say("prefect", f"starting ({where})")
         try:
-            summary = _run(config, console)
+            with _server():
+                summary = _run(config, console)
         except GateRefusedError as refusal:
             _print_refusal(refusal)
             raise
     _print_release(summary)
+
+
+def _server() -> contextlib.AbstractContextManager[object]:
+    """The server that PREFECT_API_URL or Prefect's profile names; a temporary one without."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    if PREFECT_API_URL.value():
+        return contextlib.nullcontext()
+    stack = contextlib.ExitStack()
+    url = stack.enter_context(temporary_server())
+    stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
+    return stack
 
 
 def _run(config: RunConfig, console: Console) -> dict[str, Any]:

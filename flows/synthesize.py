@@ -3,12 +3,15 @@
 from typing import Any
 
 from prefect import flow
+from prefect.states import Completed
 
+from configs import build_config
 from configs.form import explain_arguments
 from configs.gate import GateSection
 from configs.release import ReleaseSection
 from configs.run import (
     Expectations,
+    Force,
     GeneratorAddress,
     Input,
     Model,
@@ -22,13 +25,17 @@ from configs.run import (
     StoreAddress,
     TrainSection,
 )
-from flows.pool import train_on_pool
+from flows.notices import tell_of_failure
+from flows.pool import cancel_children, train_on_pool
 from flows.train_generator import train_generator
 from tasks.gate import decide_release
 from tasks.ingest import declare_schema, ingest_table, plan_run
+from tasks.measuring import add_training_cost, show_costs
+from tasks.nothing_new import find_published
 from tasks.package import assemble_release
 from tasks.publish import publish_release
-from tasks.references import FileRef, GeneratorRef, PublishedRelease, RunPlan, ScoresRef, SplitRef
+from tasks.references import FileRef, GeneratorRef, PublishedRelease, RunPlan, SplitRef
+from tasks.run_record import keep_run
 from tasks.sample import sample_rows
 from tasks.score import score_sample
 from tasks.split import split_rows
@@ -40,7 +47,12 @@ from tvae_core.settings import ModelSettings
 @flow(
     name="synthesize",
     persist_result=False,
+    validate_parameters=False,  # Prefect would log a refused value; `build_config` names key and bounds
     description="Real table in; scored, gated, published synthetic release out.",
+    on_completion=[show_costs],
+    on_failure=[show_costs, tell_of_failure],
+    on_cancellation=[cancel_children],
+    on_crashed=[cancel_children],
 )
 @explain_arguments(RunConfig.explanations())
 def synthesize(
@@ -59,20 +71,28 @@ def synthesize(
     gate: GateSection = GateSection(),
     release: ReleaseSection = ReleaseSection(),
     generator_uri: GeneratorAddress = None,
-) -> dict[str, Any]:
+    force: Force = False,
+) -> Any:
     """Run the line from the real table to the published release, and return where everything lies.
 
     Ends Failed when the table breaks a critical expectation (nothing is trained) and when the scores miss a critical
-    rule of the gate (nothing is published). Run again, it reuses what is complete and finishes what is not.
+    rule of the gate (nothing is published). Run again, it reuses what is complete and finishes what is not; when the
+    release of this input, configuration and code exists, it ends at once, Completed, as "Nothing new".
     """
-    config = RunConfig(
-        name=name, input=input, store=store, seed=seed, schema=table_schema, expectations=expectations,
-        split=split, model=model, train=train, sample=sample, score=score, gate=gate, release=release,
-        generator_uri=generator_uri,
-    )  # fmt: skip
+    parameters = {
+        "name": name, "input": input, "store": store, "seed": seed, "schema": table_schema,
+        "expectations": expectations, "split": split, "model": model, "train": train, "sample": sample,
+        "score": score, "gate": gate, "release": release, "generator_uri": generator_uri, "force": force,
+    }  # fmt: skip
+    config: RunConfig = build_config(parameters, "the run's parameters")
     table = ingest_table(config.input)
     schema = declare_schema(table, config.table_schema, config.store, config.name)
     plan = plan_run(config, table, schema)
+    standing = None if config.force else find_published(config, plan)
+    if standing is not None:
+        return Completed(
+            name="Nothing new", message=f"nothing new since {standing.release.uri}", data=summarise(*standing)
+        )
     validation = validate_input(table, schema, config.expectations, plan.workspace)
     parts = split_rows(table, schema, config.split.holdout_fraction, config.seed)
     generator = obtain_generator(config, plan, parts, schema)
@@ -80,6 +100,7 @@ def synthesize(
     synthetic = sample_rows(
         generator, parts, config.sample, plan.known, seed=config.seed, device=device, workspace=plan.workspace
     )
+    keep_run(config, plan, schema=schema, split=parts, generator=generator, synthetic=synthetic)
     scores = score_sample(parts, synthetic, schema, config.score, seed=config.seed, workspace=plan.workspace)
     verdict = decide_release(scores, plan.policy, generator, plan.workspace)
     package = assemble_release(
@@ -87,10 +108,10 @@ def synthesize(
         generator=generator, synthetic=synthetic, scores=scores, verdict=verdict,
     )  # fmt: skip
     published = publish_release(package)
-    return summarise(published, generator, scores)
+    return summarise(published, generator.uri, scores.figures)
 
 
-def summarise(release: PublishedRelease, generator: GeneratorRef, scores: ScoresRef) -> dict[str, Any]:
+def summarise(release: PublishedRelease, generator: str, figures: dict[str, float]) -> dict[str, Any]:
     """Where everything lies, as plain values."""
     return {
         "name": release.name,
@@ -99,8 +120,8 @@ def summarise(release: PublishedRelease, generator: GeneratorRef, scores: Scores
         "manifest": release.manifest_uri,
         "digest": release.digest,
         "report": release.report_uri,
-        "generator": generator.uri,
-        "figures": scores.figures,
+        "generator": generator,
+        "figures": figures,
     }
 
 
@@ -118,7 +139,10 @@ def obtain_generator(config: RunConfig, plan: RunPlan, split: SplitRef, schema: 
         "seed": config.seed,
         "device": config.train.device,
     }
-    if config.train.where == "gpu":
-        return train_on_pool(parameters, config.train.timeout_minutes)
-    trained: GeneratorRef = train_generator(**parameters)
+    trained: GeneratorRef = (
+        train_on_pool(parameters, config.train)
+        if config.train.where == "gpu"
+        else train_generator(**parameters)
+    )
+    add_training_cost(config.store, config.name, plan.generator_version)
     return trained

@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from tasks.measuring import keep_training_cost
 from tasks.references import FileRef, GeneratorRef, SplitRef
 from tasks.train import fit_and_keep
 from tvae_core.settings import ModelSettings
@@ -35,7 +36,7 @@ def train_generator(
         seed: The one seed of the run, 0 to 4294967295.
         device: auto (a GPU if there is one), cpu, cuda or cuda:N.
     """
-    return fit_and_keep(
+    generator = fit_and_keep(
         split=split,
         schema=schema_file,
         model=model,
@@ -45,3 +46,5 @@ def train_generator(
         name=name,
         version=version,
     )
+    keep_training_cost(store, name, version, split.train_rows)
+    return generator

@@ -3,6 +3,7 @@
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
+from tasks.measuring import measured
 from tasks.progress import say
 from tasks.references import FileRef, GeneratorRef, ScoresRef, Workspace
 from tasks.refusals import GateRefusedError
@@ -14,6 +15,7 @@ from tvae_core.metrics.rules import Policy
 
 
 @task(name="gate", **STAGE)
+@measured("gate")
 def decide_release(
     scores: ScoresRef, policy: Policy, generator: GeneratorRef, workspace: Workspace
 ) -> FileRef:

@@ -5,6 +5,7 @@ from typing import Any
 from prefect import task
 
 from configs import RunConfig
+from tasks.measuring import measured
 from tasks.progress import say
 from tasks.references import FileRef, RunPlan, TableRef
 from tasks.services import planning
@@ -16,6 +17,7 @@ from tvae_core.schema import infer_schema
 
 
 @task(name="ingest", **STAGE, **RETRY_STORE)
+@measured("ingest")
 def ingest_table(address: str) -> TableRef:
     """Record the table's parts, digest and rows; nothing is copied."""
     table = reference_table(address)

@@ -3,6 +3,7 @@
 from prefect import task
 
 from configs import RunConfig
+from tasks.measuring import measured
 from tasks.progress import say
 from tasks.references import FileRef, GeneratorRef, PackageRef, RunPlan, ScoresRef, SplitRef, TableRef
 from tasks.services import package
@@ -12,6 +13,7 @@ from tasks.stage import RETRY_STORE, STAGE
 
 
 @task(name="package", **STAGE, **RETRY_STORE)
+@measured("package")
 def assemble_release(
     config: RunConfig,
     plan: RunPlan,
@@ -26,7 +28,7 @@ def assemble_release(
 ) -> PackageRef:
     """Write the report, the cards and the marked parts into the workspace, with the list that publishing needs."""
     files = RunFiles(plan.workspace)
-    facts = lineage(config, split, generator, synthetic)
+    facts = lineage(config, split, generator, synthetic) | {"content": plan.content}
     names = (verdict.uri.rpartition("/")[2].replace(".json", ".md"), "scores.md", "validation.md")
     pages = [files.read_text(name) for name in names]
     report = release_report(config.name, plan.release_version, facts, pages)

@@ -16,7 +16,7 @@ ARTIFACT_INTERVAL = 5.0  # seconds; every update is a request to Prefect's serve
 def say(stage: str, text: str, done: int | None = None, total: int | None = None) -> None:
     """Log one line. `done` of `total` lets a terminal draw a bar."""
     extra = {"tvae_stage": stage, "tvae_done": done, "tvae_total": total}
-    get_run_logger().info("%s", text, extra=extra)
+    get_run_logger().info(text, extra=extra)  # no arguments, so a % in it is only a %
 
 
 class ProgressArtifact:
@@ -42,6 +42,12 @@ class ProgressArtifact:
             update_progress_artifact(self._id, progress=percent)
 
 
-def row_counter(stage: str) -> Callable[[int, int], None]:
-    """A callback ``(done, total)`` that says how many rows are done and how fast."""
-    return count_rows(lambda text, done, total: say(stage, text, done, total))
+def row_counter(stage: str, artifact: ProgressArtifact | None = None) -> Callable[[int, int], None]:
+    """A callback ``(done, total)`` that says how many rows are done and how fast, and moves the bar in the UI."""
+
+    def show(text: str, done: int, total: int) -> None:
+        say(stage, text, done, total)
+        if artifact is not None:
+            artifact.update(done, total)
+
+    return count_rows(show)

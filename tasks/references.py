@@ -100,13 +100,15 @@ class Workspace:
 class RunPlan:
     """The names that a run's inputs decide, before anything is made: the same inputs give the same names.
 
-    `suite` is the digest of the user's expectations, None without any; `policy` holds the gate's rules; `known` is the
-    table of known cells to draw rows for, None without one.
+    `content` stands for everything that decides the release, and is its version unless one is given; `suite` is the
+    digest of the user's expectations, None without any; `policy` holds the gate's rules; `known` is the table of known
+    cells to draw rows for, None without one.
     """
 
     workspace: Workspace
     generator_version: str
     release_version: str
+    content: str
     suite: str | None
     policy: Policy
     known: TableRef | None = None

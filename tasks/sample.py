@@ -7,7 +7,8 @@ from pathlib import Path
 from prefect import task
 
 from configs.run import SampleSection
-from tasks.progress import row_counter, say
+from tasks.measuring import measured, reuse
+from tasks.progress import ProgressArtifact, row_counter
 from tasks.references import GeneratorRef, PartRef, SplitRef, TableRef, Workspace
 from tasks.services.generators import open_generator
 from tasks.services.keys import derive_seed
@@ -20,6 +21,7 @@ MANIFEST = "sample/manifest.json"
 
 
 @task(name="sample", **STAGE)
+@measured("sample")
 def sample_rows(
     generator: GeneratorRef,
     split: SplitRef,
@@ -36,12 +38,13 @@ def sample_rows(
     """
     files = RunFiles(workspace)
     if files.has(MANIFEST):
-        say("sample", f"these rows exist already and are reused: {files.store.uri_of(files.key('sample'))}")
+        reuse("sample", f"these rows exist already and are reused: {files.store.uri_of(files.key('sample'))}")
         return table_from_json(files.read_json(MANIFEST))
     options = section.options()
     if known is not None:
         options["given"] = read_whole(known)
     rows = known.rows if known is not None else section.rows or split.train_rows
+    key = f"sampling-{workspace.prefix.rpartition('/')[2]}"
     parts = []
     with (
         open_generator(generator.uri, device=device, digest=generator.digest) as tvae,
@@ -54,7 +57,7 @@ def sample_rows(
             section.rows_per_part,
             seed=derive_seed(seed, "sample"),
             targets=targets,
-            on_rows=row_counter("sample"),
+            on_rows=row_counter("sample", ProgressArtifact(key, "Rows drawn, of those planned")),
             **options,
         )
         for path, count in drawn:

@@ -4,6 +4,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from configs.run import ScoreSection
+from tasks.measuring import measured, reuse
 from tasks.progress import say
 from tasks.references import FileRef, ScoresRef, SplitRef, TableRef, Workspace
 from tasks.services.keys import derive_seed
@@ -18,6 +19,7 @@ REPORT = "scores.md"
 
 
 @task(name="score", **STAGE)
+@measured("score")
 def score_sample(
     split: SplitRef,
     synthetic: TableRef,
@@ -30,7 +32,7 @@ def score_sample(
     """Score against the training rows and, for a control, against the rows held out."""
     files = RunFiles(workspace)
     if files.has(SCORES) and files.has(REPORT):
-        say("score", "scores exist already and are reused")
+        reuse("score", "scores exist already and are reused")
     else:
         say("score", f"comparing {synthetic.rows:,} synthetic rows with {split.train_rows:,} real ones")
         with (

@@ -2,6 +2,7 @@
 
 from prefect import task
 
+from tasks.measuring import measured
 from tasks.progress import say
 from tasks.references import FileRef, SplitRef, TableRef
 from tasks.services.keys import derive_seed
@@ -11,6 +12,7 @@ from tasks.stage import STAGE
 
 
 @task(name="split", **STAGE)
+@measured("split")
 def split_rows(table: TableRef, schema: FileRef, holdout_fraction: float, seed: int) -> SplitRef:
     """Split by rows, or by entity where the schema names one, so that nobody's rows stand on both sides."""
     entity = read_schema(schema.uri).entity

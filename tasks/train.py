@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import task
 
+from tasks.measuring import measured, reuse
 from tasks.progress import ProgressArtifact, say
 from tasks.references import FileRef, GeneratorRef, SplitRef
 from tasks.services.generators import (
@@ -25,6 +26,7 @@ from tvae_core.settings import ModelSettings
 
 
 @task(name="train", **STAGE)
+@measured("train")
 def fit_and_keep(
     *,
     split: SplitRef,
@@ -40,7 +42,7 @@ def fit_and_keep(
     target = open_store(store)
     existing = find_generator(target, name, version)
     if existing is not None:
-        say("train", f"this generator exists already and is reused: {existing.uri}")
+        reuse("train", f"this generator exists already and is reused: {existing.uri}")
         return existing
     with tempfile.TemporaryDirectory(prefix="tvae-train-") as folder, open_split(split, "train") as source:
         path = Path(folder) / "generator"

@@ -3,6 +3,7 @@
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
+from tasks.measuring import measured
 from tasks.progress import say
 from tasks.references import FileRef, TableRef, Workspace
 from tasks.refusals import ValidationRefusedError
@@ -16,6 +17,7 @@ REPORT = "validation.json"
 
 
 @task(name="validate", **STAGE)
+@measured("validate")
 def validate_input(
     table: TableRef, schema: FileRef, expectations: str | None, workspace: Workspace
 ) -> FileRef:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from tasks.references import FileRef, PackageRef, PartRef, TableRef
+from tasks.references import FileRef, PackageRef, PartRef, PublishedRelease, TableRef
 from tasks.services.cards import (
     SYNTHETIC,
     Facts,
@@ -29,12 +29,13 @@ from tasks.services.cards import (
     model_card_markdown,
 )
 from tasks.services.croissant import croissant
-from tasks.services.directories import local_copy
+from tasks.services.directories import MANIFEST, local_copy
 from tasks.services.marks import mark_part
 from tasks.services.planning import read_schema
 from tasks.services.publishing import Publication, publish_release
+from tasks.services.release_manifest import release_prefix
 from tasks.services.sealing import signing_key
-from tasks.services.store import StoreError, open_store, split_uri
+from tasks.services.store import Store, StoreError, open_store, split_uri
 from tasks.services.workspace import RunFiles
 from tvae_core.errors import DigestError
 
@@ -140,6 +141,20 @@ def publish_package(package: PackageRef, about: Mapping[str, Any] | None = None)
     with suppress(StoreError):  # the release stands; what is left here is swept later
         discard_package(package)
     return published
+
+
+def refer_to(store: Store, manifest: Mapping[str, Any]) -> PublishedRelease:
+    """The reference to the release that a manifest describes."""
+    uri = store.uri_of(release_prefix(manifest["name"], manifest["version"]))
+    report = next(entry["path"] for entry in manifest["files"] if entry["path"].startswith(REPORT))
+    return PublishedRelease(
+        uri=uri,
+        name=manifest["name"],
+        version=manifest["version"],
+        digest=manifest["digest"],
+        manifest_uri=f"{uri}/{MANIFEST}",
+        report_uri=f"{uri}/{manifest['directory']}/{report}",
+    )
 
 
 def discard_package(package: PackageRef) -> None:

@@ -33,11 +33,12 @@ def plan_run(config: RunConfig, table: TableRef, schema: FileRef) -> RunPlan:
     drawn = config.sample.model_dump(exclude={"given"}) | ({"given": known.digest} if known else {})
     run = fingerprint("run", source, generator, suite, drawn, config.score.model_dump())
     policy = resolve_policy(config)
-    release = config.release.version or fingerprint("release", run, policy.rules, config.release.terms())
+    content = fingerprint("release", run, policy.rules, config.release.terms())
     return RunPlan(
         workspace=Workspace(config.store, f"runs/{config.name}/{run}"),
         generator_version=generator,
-        release_version=release,
+        release_version=config.release.version or content,
+        content=content,
         suite=suite,
         policy=policy,
         known=known,

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from configs.run import TrainSection
 from flows import pool
 from tasks.references import FileRef, SplitRef, TableRef
 from tvae_core.settings import ModelSettings
@@ -25,11 +26,11 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
-def train(minutes: float) -> None:
+def train(**minutes: float) -> None:
     from prefect import flow
 
     flow(pool.train_on_pool, name="parent", persist_result=False, validate_parameters=False)(
-        PARAMETERS, minutes
+        PARAMETERS, TrainSection(where="gpu", **minutes)
     )
 
 
@@ -55,10 +56,33 @@ def test_a_training_that_nobody_takes_is_cancelled_and_the_error_says_what_to_do
     with pytest.raises(
         pool.TrainingError, match=r"did not finish in 0\.05 minutes and was cancelled: see that a worker"
     ):
-        train(0.05)
+        train(timeout_minutes=0.05)
     with get_client(sync_client=True) as client:
         children = [run for run in client.read_flow_runs() if run.deployment_id == deployment]
-    assert [run.state_type for run in children] in (["CANCELLED"], ["CANCELLING"])
+    assert [run.state_type for run in children] == ["CANCELLED"]
+
+
+def test_a_pool_without_a_worker_is_noticed_and_the_error_says_how_to_start_one(deployment: UUID) -> None:
+    from prefect.client.orchestration import get_client
+
+    with pytest.raises(
+        pool.TrainingError,
+        match=r"not started in 0\.05 minutes and was cancelled: no worker of the gpu pool is online",
+    ):
+        train(worker_minutes=0.05)
+    with get_client(sync_client=True) as client:
+        children = [run for run in client.read_flow_runs() if run.deployment_id == deployment]
+    assert {run.state_type for run in children} == {"CANCELLED"}
+
+
+def test_a_paused_pool_is_noticed_with_the_command_that_resumes_it(deployment: UUID) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolUpdate
+
+    with get_client(sync_client=True) as client:
+        client.update_work_pool("gpu", WorkPoolUpdate(is_paused=True))
+    with pytest.raises(pool.TrainingError, match="the gpu pool is paused: `prefect work-pool resume gpu`"):
+        train(worker_minutes=0.05)
 
 
 def test_a_training_that_crashes_ends_the_parent_with_its_message(
@@ -77,11 +101,11 @@ def test_a_training_that_crashes_ends_the_parent_with_its_message(
 
     monkeypatch.setattr(pool, "_start", start_and_crash)
     with pytest.raises(pool.TrainingError, match="ended Crashed: the worker was killed"):
-        train(1)
+        train(timeout_minutes=1)
 
 
 def test_a_deployment_that_is_missing_is_named_with_the_command_that_makes_it() -> None:
     with pytest.raises(
         pool.TrainingError, match=r"knows no deployment train-generator/gpu: bring it up with `make up`"
     ):
-        train(1)
+        train(timeout_minutes=1)

@@ -12,6 +12,7 @@ import pytest
 
 from tasks.services.publishing import load_release, verify_release
 from tasks.services.store import open_store
+from tests.processes import wait_until
 from tests.servers import S3Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
@@ -187,3 +188,17 @@ def test_a_run_that_is_asked_to_stop_leaves_neither_a_server_nor_a_copy_of_the_t
         assert process.returncode != 0
         assert processes_of_session(process.pid) == []
     assert [path.name for path in temporary.rglob("*") if path.name.startswith("tvae-")] == []
+
+
+@pytest.mark.long
+def test_a_run_that_is_killed_takes_its_temporary_server_with_it(config_file: Path, tmp_path: Path) -> None:
+    own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path)}
+    with started(config_file, environment(**own)) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 1/" in line:
+                break
+        assert any("temporary_server" in command for command in processes_of_session(process.pid))
+        process.kill()
+        process.wait(timeout=30)
+        wait_until(lambda: processes_of_session(process.pid) == [])

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from configs import load_config
+from configs import ConfigError, load_config
 from tasks.refusals import GateRefusedError, ValidationRefusedError
 from tasks.services.publishing import load_release, verify_release
 from tasks.services.store import open_store
@@ -221,11 +221,19 @@ def test_the_form_of_the_deployment_explains_every_parameter() -> None:
     ],
 )
 def test_a_wrong_parameter_is_refused_before_the_run_starts(config_file: Path, wrong: dict[str, Any]) -> None:
-    from prefect.exceptions import ParameterTypeError
+    from prefect.utilities.callables import parameter_schema
+    from prefect.utilities.schema_tools.validation import ValidationError, validate
 
     from flows.synthesize import synthesize
 
-    with pytest.raises(ParameterTypeError, match=next(iter(wrong))):
+    schema = parameter_schema(synthesize).model_dump()
+    good = yaml.safe_load(config_file.read_text())
+    good["table_schema"] = good.pop("schema")
+    validate(good, schema, raise_on_error=True)  # as the server does when the form is sent
+    with pytest.raises(ValidationError):
+        validate(good | wrong, schema, raise_on_error=True)
+    # And a run that was created past the form ends with the key, and without the value.
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
         synthesize(**{**load_config(config_file).parameters(), **wrong})
 
 

@@ -1,0 +1,41 @@
+"""Publish the stored sample of a run whose scores are known."""
+
+from typing import Any
+
+from prefect import flow
+
+from configs.form import explain_arguments
+from configs.run import Name, StoreAddress, StoredRun
+from flows.score_release import EXPLANATIONS
+from flows.synthesize import summarise
+from tasks import publish
+from tasks.gate import decide_release
+from tasks.package import assemble_release
+from tasks.run_record import find_validation, read_run
+from tasks.score import score_sample
+
+
+@flow(
+    name="publish-release",
+    persist_result=False,
+    description="Publish a run's stored sample, if the gate lets it.",
+)
+@explain_arguments({key: EXPLANATIONS[key] for key in ("name", "store", "run")})
+def publish_release(*, name: Name, store: StoreAddress, run: StoredRun) -> dict[str, Any]:
+    """Publish the rows that a run has drawn, under the version that its inputs and rules decide.
+
+    Ends Failed when the scores miss a critical rule. Nothing is trained, drawn or, where scores exist, measured.
+    """
+    stored = read_run(store, name, run)
+    validation = find_validation(stored.plan)
+    scores = score_sample(
+        stored.split, stored.synthetic, stored.schema, stored.config.score,
+        seed=stored.config.seed, workspace=stored.plan.workspace,
+    )  # fmt: skip
+    verdict = decide_release(scores, stored.plan.policy, stored.generator, stored.plan.workspace)
+    package = assemble_release(
+        stored.config, stored.plan, schema=stored.schema, validation=validation, split=stored.split,
+        generator=stored.generator, synthetic=stored.synthetic, scores=scores, verdict=verdict,
+    )  # fmt: skip
+    published = publish.publish_release(package)
+    return summarise(published, stored.generator.uri, scores.figures)
