@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.references import GeneratorRef
 from tasks.services.publishing import fetch_directory, save_directory
 from tasks.services.store import NotFoundError, Store, open_store, split_uri
+from tasks.services.verification import read_tombstone
 from tvae_core.errors import ArtifactError
 from tvae_core.schema import TableSchema
 from tvae_core.sources import TableSource
@@ -79,17 +80,18 @@ def keep_generator(store: Store, name: str, version: str, path: Path) -> Generat
 
 
 def find_generator(store: Store, name: str, version: str) -> GeneratorRef | None:
-    """The stored generator of that version, or None."""
+    """The stored generator of that version, or None. Raises ArtifactError when it was retired."""
     prefix = generator_prefix(name, version)
     if not store.exists(f"{prefix}/{MANIFEST}"):
         return None
     uri = store.uri_of(prefix)
+    _refuse_retired(store, prefix)
     digest = _digest(store.get_bytes(f"{prefix}/{MANIFEST}"), uri)
     return GeneratorRef(uri=uri, name=name, version=version, digest=digest)
 
 
 def reference_generator(uri: str) -> GeneratorRef:
-    """Refer to the generator in the directory at `uri`. Raises ArtifactError when none lies there."""
+    """Refer to the generator at `uri`. Raises ArtifactError when none lies there, or it was retired."""
     root, key = split_uri(uri)
     store = open_store(root)
     try:
@@ -98,6 +100,7 @@ def reference_generator(uri: str) -> GeneratorRef:
         raise ArtifactError(
             f"no generator lies at {uri}: expected a directory with {MANIFEST}, as `tvae fit --out` writes it"
         ) from None
+    _refuse_retired(store, key)
     name, _, version = key.rpartition("/")
     return GeneratorRef(
         uri=store.uri_of(key),
@@ -105,6 +108,15 @@ def reference_generator(uri: str) -> GeneratorRef:
         version=version,
         digest=_digest(manifest, uri),
     )
+
+
+def _refuse_retired(store: Store, prefix: str) -> None:
+    tombstone = read_tombstone(store, prefix)
+    if tombstone is not None:
+        raise ArtifactError(
+            f"the generator at {store.uri_of(prefix)} was retired on {tombstone['retired'][:10]} "
+            f"({tombstone['reason']}): use another, or train with another seed or other settings"
+        )
 
 
 @contextlib.contextmanager

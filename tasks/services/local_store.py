@@ -13,6 +13,7 @@ import io
 import os
 import secrets
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -82,6 +83,11 @@ class LocalStore:
         """The object's size in bytes; see `Store.size`."""
         with self._open(key) as source:
             return os.fstat(source.fileno()).st_size
+
+    def modified(self, key: str) -> datetime:
+        """When the object was written; see `Store.modified`."""
+        with self._open(key) as source:
+            return datetime.fromtimestamp(os.fstat(source.fileno()).st_mtime, UTC)
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """The keys that begin with `prefix`, sorted; see `Store.list`."""

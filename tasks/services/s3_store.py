@@ -12,6 +12,7 @@ import io
 import random
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
@@ -115,8 +116,15 @@ class S3Store:
 
     def size(self, key: str) -> int:
         """The object's size in bytes; see `Store.size`."""
+        return int(self._head(key)["ContentLength"])
+
+    def modified(self, key: str) -> datetime:
+        """When the object was written; see `Store.modified`."""
+        return cast(datetime, self._head(key)["LastModified"])
+
+    def _head(self, key: str) -> dict[str, Any]:
         try:
-            return int(self._call("head_object", key)["ContentLength"])
+            return dict(self._call("head_object", key))
         except NotFoundError as absent:
             # The answer to a HEAD has no body: a missing bucket looks like a missing key.
             try:

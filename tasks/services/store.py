@@ -17,6 +17,7 @@ Messages name buckets, endpoints and keys, never a credential.
 
 import hashlib
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import unquote
@@ -83,6 +84,9 @@ class Store(Protocol):
 
     def size(self, key: str) -> int:
         """The object's size in bytes; NotFoundError when absent."""
+
+    def modified(self, key: str) -> datetime:
+        """When the object was written, by the store's clock (UTC); NotFoundError when absent."""
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """The keys that begin with `prefix`, sorted. A directory's contents: ``list("directory/")``."""

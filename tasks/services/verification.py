@@ -96,7 +96,7 @@ def read_tombstone(store: Store, prefix: str, problems: list[str] | None = None)
         return None
     if problems is not None:
         problems += sealed.problems
-    return sealed.document
+    return sealed.document or {"retired": "", "reason": f"{RETIRED} is damaged"}
 
 
 def _check_files(store: Store, prefix: str, document: Document, found: Verification) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
 
@@ -43,6 +44,7 @@ def test_bytes_come_back_as_they_were_put_with_their_digest_and_size(store: Stor
     assert (put.sha256, put.size) == (SHA256, 10)
     assert store.checksum("tables/a.bin") == put
     assert store.size("tables/a.bin") == 10
+    assert abs((datetime.now(UTC) - store.modified("tables/a.bin")).total_seconds()) < 60
     assert put.uri == store.uri_of("tables/a.bin")
 
 
