@@ -233,6 +233,8 @@ def impute(generator: str, data: str, out: Path, **options: Any) -> None:
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--max-rows", type=click.IntRange(min=100), default=50_000, show_default=True)
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write all figures and details here.")
+@click.option("--html", "page", type=click.Path(path_type=Path), help="Write the report for people here.")
+@click.option("--generator", metavar="GENERATOR", help="What drew the table: the report shows its training.")
 def score(out: Path | None, **choices: Any) -> None:
     """Measure fidelity, utility and privacy of a synthetic table."""
     from flows import steps

@@ -30,9 +30,9 @@ def publish_release(*, name: Name, store: StoreAddress, run: StoredRun) -> dict[
     validation = find_validation(stored.plan)
     scores = score_sample(
         stored.split, stored.synthetic, stored.schema, stored.config.score,
-        seed=stored.config.seed, workspace=stored.plan.workspace,
+        generator=stored.generator, seed=stored.config.seed, workspace=stored.plan.workspace,
     )  # fmt: skip
-    verdict = decide_release(scores, stored.plan.policy, stored.generator, stored.plan.workspace)
+    verdict = decide_release(stored, scores)
     package = assemble_release(
         stored.config, stored.plan, schema=stored.schema, validation=validation, split=stored.split,
         generator=stored.generator, synthetic=stored.synthetic, scores=scores, verdict=verdict,

@@ -43,7 +43,7 @@ def score_release(
     changes = {"score": score, "gate": gate}
     config = stored.config.model_copy(update={key: new for key, new in changes.items() if new is not None})
     plan = plan_run(config, stored.split.table, stored.schema)
-    keep_run(
+    record = keep_run(
         config, plan, schema=stored.schema, split=stored.split,
         generator=stored.generator, synthetic=stored.synthetic,
     )  # fmt: skip
@@ -53,10 +53,11 @@ def score_release(
         stored.synthetic,
         stored.schema,
         config.score,
+        generator=stored.generator,
         seed=config.seed,
         workspace=plan.workspace,
     )
-    verdict = decide_release(scores, plan.policy, stored.generator, plan.workspace)
+    verdict = decide_release(record, scores)
     return {
         "name": name,
         "run": plan.workspace.prefix.rpartition("/")[2],

@@ -12,7 +12,14 @@ from typing import Any
 from configs import ConfigError
 from flows.console import Console
 from tasks.services import planning
-from tasks.services.generators import MANIFEST, describe_epoch, fit_generator, open_generator
+from tasks.services.generators import (
+    MANIFEST,
+    describe_epoch,
+    fit_generator,
+    open_generator,
+    reference_generator,
+    training_history,
+)
 from tasks.services.store import StoreError, local_path, open_store, split_uri
 from tasks.services.tables import OpenedTable, open_table, read_whole, reference_table
 from tvae_core.constraints.propose import propose_constraints
@@ -157,7 +164,7 @@ def impute(generator: str, data: str, out: Path, *, draws: int, seed: int | None
 
 def _check_place(out: Path) -> None:
     if not out.parent.is_dir():
-        raise ConfigError(f"--out {out}: the directory {out.parent} does not exist")
+        raise ConfigError(f"{out}: the directory {out.parent} does not exist")
 
 
 def _conditions(where: Sequence[str]) -> dict[str, Any]:
@@ -183,9 +190,15 @@ def score(
     seed: int,
     max_rows: int,
     out: Path | None,
+    page: Path | None,
+    generator: str | None,
 ) -> str:
-    """The scores as a readable page."""
+    """The scores as a readable page; `page` is where the report for people goes."""
     from tasks.services.scoring import score_tables
+
+    for path in (out, page):
+        if path is not None:
+            _check_place(path)
 
     with Console() as console, contextlib.ExitStack() as opened:
         real_table = opened.enter_context(_table(real))
@@ -197,17 +210,28 @@ def score(
             targets=targets,
             seed=seed,
             max_rows=max_rows,
+            generator=opened.enter_context(open_generator(generator)) if generator else None,
         )
     if out:
         _write_json(out, scores.to_dict())
+    if page:
+        from tasks.services.report import Findings, render_report
+
+        history = training_history(reference_generator(generator)) if generator else []
+        title = f"Scores of {Path(synthetic).name}"
+        _write_whole(page, render_report(Findings(title, scores.to_dict(), scores.evidence, history=history)))
     return scores.to_markdown("Scores of the synthetic table")
 
 
 def _write_json(path: Path, content: Any) -> None:
+    _write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
     """Write beside `path` and rename: the file is whole or not there."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        partial.write_bytes(content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -100,9 +100,12 @@ def synthesize(
     synthetic = sample_rows(
         generator, parts, config.sample, plan.known, seed=config.seed, device=device, workspace=plan.workspace
     )
-    keep_run(config, plan, schema=schema, split=parts, generator=generator, synthetic=synthetic)
-    scores = score_sample(parts, synthetic, schema, config.score, seed=config.seed, workspace=plan.workspace)
-    verdict = decide_release(scores, plan.policy, generator, plan.workspace)
+    record = keep_run(config, plan, schema=schema, split=parts, generator=generator, synthetic=synthetic)
+    scores = score_sample(
+        parts, synthetic, schema, config.score,
+        generator=generator, seed=config.seed, workspace=plan.workspace,
+    )  # fmt: skip
+    verdict = decide_release(record, scores)
     package = assemble_release(
         config, plan, schema=schema, validation=validation, split=parts,
         generator=generator, synthetic=synthetic, scores=scores, verdict=verdict,

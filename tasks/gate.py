@@ -5,29 +5,31 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks.measuring import measured
 from tasks.progress import say
-from tasks.references import FileRef, GeneratorRef, ScoresRef, Workspace
+from tasks.references import FileRef, ScoresRef
 from tasks.refusals import GateRefusedError
 from tasks.services.gate import RuleResult, apply_policy
 from tasks.services.keys import fingerprint
+from tasks.services.run_record import RunRecord
+from tasks.services.run_report import write_report
 from tasks.services.workspace import RunFiles
 from tasks.stage import STAGE
-from tvae_core.metrics.rules import Policy
 
 
 @task(name="gate", **STAGE)
 @measured("gate")
-def decide_release(
-    scores: ScoresRef, policy: Policy, generator: GeneratorRef, workspace: Workspace
-) -> FileRef:
-    """Write the verdict; end the run with `GateRefusedError` when a critical rule is missed."""
-    files = RunFiles(workspace)
+def decide_release(run: RunRecord, scores: ScoresRef) -> FileRef:
+    """Write the verdict and the report; end the run with `GateRefusedError` when a critical rule is missed."""
+    files, policy = RunFiles(run.plan.workspace), run.plan.policy
     verdict = apply_policy(scores.figures, policy, scores.reasons)
     # The rules may change while sample and scores stay: each policy has a verdict of its own.
     name = f"verdict-{fingerprint(policy)}"
     reference = files.write_json(f"{name}.json", verdict.to_dict())
-    report = files.write_text(f"{name}.md", verdict.to_markdown())
+    files.write_text(f"{name}.md", verdict.to_markdown())
+    report = write_report(run, verdict.to_dict())
     create_markdown_artifact(
-        verdict.to_markdown(), key="verdict", description="What the gate decided, and why"
+        f"{verdict.to_markdown()}\nReport: `{report.uri}`",
+        key="verdict",
+        description="What the gate decided, and why",
     )
     for result in verdict.warnings:
         say("gate", f"warning: {_describe(result)}")
@@ -36,7 +38,7 @@ def decide_release(
         raise GateRefusedError(
             f"the gate let nothing through ({policy.name}), {len(verdict.failures)} figure(s) fell short:\n{lines}",
             report.uri,
-            {"figures": scores.figures, "scores": scores.report.uri, "generator": generator.uri},
+            {"figures": scores.figures, "scores": scores.report.uri, "generator": run.generator.uri},
         )
     say(
         "gate",

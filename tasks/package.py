@@ -8,6 +8,7 @@ from tasks.progress import say
 from tasks.references import FileRef, GeneratorRef, PackageRef, RunPlan, ScoresRef, SplitRef, TableRef
 from tasks.services import package
 from tasks.services.release import lineage, release_report
+from tasks.services.run_report import report_name
 from tasks.services.workspace import RunFiles
 from tasks.stage import RETRY_STORE, STAGE
 
@@ -37,6 +38,7 @@ def assemble_release(
         "validation.json": validation,
         "scores.json": scores.json,
         "verdict.json": verdict,
+        "report.html": files.store.checksum(files.key(report_name(plan))),
         "report.md": files.write_text(f"report-{plan.release_version}.md", report),
     }
     terms = config.release.terms()

@@ -29,7 +29,10 @@ def publish_release(package: PackageRef, about: dict[str, Any] | None = None) ->
         say("publish", f"{package.rows:,} rows published, {signed}: {release.uri}")
     folder = f"{release.uri}/{manifest['directory']}"
     card = store.get_bytes(f"{folder.removeprefix(f'{store.uri}/')}/data_card.md").decode()
+    published = refer_to(store, manifest)
     create_markdown_artifact(
-        f"Published: `{release.uri}`\n\n{card}", key="release", description="The release"
+        f"Published: `{release.uri}`\n\nReport: `{published.report_uri}`\n\n{card}",
+        key="release",
+        description="The release",
     )
-    return refer_to(store, manifest)
+    return published

@@ -119,6 +119,13 @@ def _refuse_retired(store: Store, prefix: str) -> None:
         )
 
 
+def training_history(generator: GeneratorRef) -> list[dict[str, Any]]:
+    """The generator's records by epoch. Raises NotFoundError when its files are gone."""
+    root, key = split_uri(generator.uri)
+    history: list[dict[str, Any]] = json.loads(open_store(root).get_bytes(f"{key}/history.json"))
+    return history
+
+
 @contextlib.contextmanager
 def generator_directory(uri: str) -> Iterator[Path]:
     """The generator's directory on this machine: itself when it is local, else a private copy that is removed."""

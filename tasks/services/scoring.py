@@ -7,11 +7,12 @@ Nothing here holds a cell's value: column names, counts and scores only.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from tasks.services.evidence import Drawn, distance_map, gather_evidence, keep_curve
 from tasks.services.quality import PairScore, diagnostic_report, quality_report, sdmetrics_version
 from tasks.services.scores import Scores
 from tasks.services.steps import Steps, one_thread
@@ -30,6 +31,9 @@ from tvae_core.metrics.limits import MAX_ROWS
 from tvae_core.metrics.utility import utility
 from tvae_core.schema import TableSchema
 from tvae_core.sources import TableSource
+
+if TYPE_CHECKING:
+    from tvae_core import TVAE
 
 NO_HOLDOUT = "it needs a holdout table, and none was given"
 WORST_PAIRS = 20
@@ -60,6 +64,7 @@ def score_tables(
     targets: Sequence[str] = (),
     seed: int = 0,
     max_rows: int = MAX_ROWS,
+    generator: "TVAE | None" = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Scores:
     """Compute every fidelity, utility and privacy figure that these tables allow.
@@ -76,6 +81,7 @@ def score_tables(
         seed: decides the rows that are drawn, the folds and the models.
         max_rows: rows of each table that are loaded, drawn at random. Exact copies and valid ranges are taken from
             all rows, whatever this is.
+        generator: the generator that drew the synthetic table, for a view of its latent space; None leaves it out.
         on_progress: called with the name of each step before it starts.
 
     Raises:
@@ -103,6 +109,8 @@ def score_tables(
         run.step("exact copies", copies, _copies, tables)
         closest = ["privacy.dcr_share", "privacy.dcr_median_ratio"]
         run.step("distance to closest record", closest, _closest, tables)
+        drawn = Drawn.of(schema, tables.frames, tables.groups["real"], seed)
+        gather_evidence(run, scores, drawn, real, generator, seed)
     return scores
 
 
@@ -155,12 +163,14 @@ def _diagnostic(scores: Scores, tables: _Tables) -> None:
 def _c2st(scores: Scores, tables: _Tables) -> None:
     result = c2st(*_against(tables, "synthetic"), seed=tables.seed, groups=_groups(tables, "synthetic"))
     scores.record("fidelity.c2st", result.auc)
+    keep_curve(scores, "synthetic", result.curve)
     scores.explain("fidelity.c2st", standard_error=result.standard_error, rows=result.rows)
 
 
 def _c2st_control(scores: Scores, tables: _Tables) -> None:
     result = c2st(*_against(tables, "holdout"), seed=tables.seed, groups=_groups(tables, "holdout"))
     scores.record("fidelity.c2st_holdout", result.auc)
+    keep_curve(scores, "holdout", result.curve)
     scores.explain("fidelity.c2st_holdout", standard_error=result.standard_error, rows=result.rows)
 
 
@@ -215,6 +225,7 @@ def _closest(scores: Scores, tables: _Tables) -> None:
     )
     medians = {"median_train": result.median_train, "median_holdout": result.median_holdout}
     scores.explain("privacy.dcr_median_ratio", **medians, **counts)
+    scores.evidence["closest"] = distance_map(result)
 
 
 def _holdout(tables: _Tables) -> pd.DataFrame:

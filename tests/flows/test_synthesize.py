@@ -50,7 +50,7 @@ def test_a_table_becomes_a_release_with_its_schema_its_scores_and_its_report(
     assert verify_release(store, "people", summary["version"]) == []
     paths = {entry["path"] for entry in manifest["files"]}
     assert paths == {
-        "data/part-00000.parquet", "data/part-00001.parquet", "report.md",
+        "data/part-00000.parquet", "data/part-00001.parquet", "report.html", "report.md",
         "schema.yaml", "scores.json", "validation.json", "verdict.json",
         "data_card.json", "data_card.md", "model_card.json", "model_card.md", "croissant.json", "SHA256SUMS",
     }  # fmt: skip
@@ -59,6 +59,12 @@ def test_a_table_becomes_a_release_with_its_schema_its_scores_and_its_report(
     assert [part.num_rows for part in parts] == [200, 100]
     assert parts[0].schema.equals(people().schema)
     assert "fidelity" in (folder / "report.md").read_text()
+    page = (folder / "report.html").read_text()
+    assert "<title>Published: people" in page
+    assert all(
+        f'id="{part}"' in page for part in ("columns", "pairs", "detection", "privacy", "training", "latent")
+    )
+    assert not any(person in page for person in people().column("person").to_pylist())
     assert manifest["lineage"]["split"]["entity"] == "person"
 
 
@@ -113,6 +119,8 @@ def test_a_missed_threshold_ends_the_run_failed_with_the_figure_and_publishes_no
     assert state.is_failed()
     assert "fidelity.shape" in state.message
     assert "is below 0.9999" in state.message
+    (report,) = (tmp_path / "store" / "runs" / "people").glob("*/report-*.html")
+    assert "<title>Refused: people" in report.read_text()
     assert not (tmp_path / "store" / "releases").exists()
 
 
