@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from tvae_core.batches import Batches
 from tvae_core.losses import kl_divergence
 from tvae_core.model import reparameterise
 from tvae_core.networks import ACTIVE_VARIANCE
 from tvae_core.randomness import torch_generator
 from tvae_core.sources import as_source
-from tvae_core.training import Batches
 from tvae_core.tvae import TVAE
 
 
