@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -21,10 +22,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from tvae_core.errors import ArtifactError, DigestError, FormatError
+from tvae_core.migrations import FORMAT_VERSION, migrate
 from tvae_core.version import __version__
 
-FORMAT_VERSION = 1
 FILES = ("settings.json", "codecs.json", "weights.safetensors", "history.json")
+LARGEST_MANIFEST = 1 << 20  # bytes; one that lists four files takes about 800
 
 
 def canonical_json(plain: Any) -> bytes:
@@ -89,20 +91,16 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     Raises ArtifactError when there is none, FormatError when a newer library wrote it, DigestError when it
     contradicts itself.
     """
-    try:
-        manifest = json.loads((directory / "manifest.json").read_bytes())
-    except FileNotFoundError:
-        raise ArtifactError(
-            f"{directory} holds no generator: expected a directory with manifest.json"
-        ) from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise ArtifactError(f"{directory / 'manifest.json'} can't be read: {type(error).__name__}") from error
+    path = directory / "manifest.json"
+    if not path.exists():
+        raise ArtifactError(f"{directory} holds no generator: expected a directory with manifest.json")
+    manifest = _parse(path, _read_plain(path, LARGEST_MANIFEST))
     if not isinstance(manifest, dict) or manifest.get("kind") != "tvae-generator":
         raise ArtifactError(f"{directory / 'manifest.json'} does not describe a generator")
     version = manifest.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise FormatError(
-            f"{directory} has format version {version!r}, this library reads up to {FORMAT_VERSION}: "
+            f"{directory} has format version {str(version)[:20]}, this library reads 1 to {FORMAT_VERSION}: "
             "update tvae-pipeline to the version that wrote it"
         )
     files = manifest.get("files")
@@ -123,28 +121,54 @@ def read_generator(
     Raises ArtifactError, FormatError or DigestError; nothing of the directory is executed.
     """
     manifest = read_manifest(directory)
-    contents = {name: _read_checked(directory / name, manifest["files"][name]["sha256"]) for name in FILES}
+    contents = {name: _read_checked(directory / name, manifest["files"][name]) for name in FILES}
     try:
         weights = load_tensors(contents["weights.safetensors"])
-        plain = [json.loads(contents[n]) for n in ("settings.json", "codecs.json", "history.json")]
-    except (ValueError, SafetensorError, RecursionError) as error:
-        raise ArtifactError(f"{directory} can't be read: {type(error).__name__}") from error
-    return plain[0], plain[1], weights, plain[2], manifest["digest"]
+    except (ValueError, SafetensorError) as error:
+        raise ArtifactError(
+            f"{directory / 'weights.safetensors'} can't be read: {type(error).__name__}"
+        ) from error
+    settings, codecs, history = (
+        _parse(directory / name, contents[name]) for name in ("settings.json", "codecs.json", "history.json")
+    )
+    settings, codecs, weights = migrate(manifest["format_version"], settings, codecs, weights)
+    return settings, codecs, weights, history, manifest["digest"]
 
 
 def _lists_files(files: Any) -> TypeGuard[dict[str, dict[str, Any]]]:
     if not isinstance(files, dict) or set(files) != set(FILES):
         return False
-    return all(isinstance(entry, dict) and "sha256" in entry for entry in files.values())
+    return all(
+        isinstance(entry, dict) and isinstance(entry.get("sha256"), str) and type(entry.get("size")) is int
+        for entry in files.values()
+    )
 
 
-def _read_checked(path: Path, expected: str) -> bytes:
+def _read_plain(path: Path, most: int) -> bytes:
+    """The bytes of a plain file of at most `most`: a device or a pipe behind the name is not read at all."""
     try:
-        data = path.read_bytes()
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+            raise DigestError(f"{path} was altered: a plain file of at most {most:,} bytes was expected")
+        return path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path} can't be read: {type(error).__name__}") from error
-    if hashlib.sha256(data).hexdigest() != expected:
+
+
+def _read_checked(path: Path, entry: dict[str, Any]) -> bytes:
+    data = _read_plain(path, entry["size"])
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise DigestError(
             f"{path} was altered: its sha256 is not the one in manifest.json; fetch the generator anew"
         )
     return data
+
+
+def _parse(path: Path, data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # RecursionError: nested deeper than anything that was saved
+        raise ArtifactError(f"{path} can't be read: {type(error).__name__}") from error

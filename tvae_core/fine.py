@@ -25,8 +25,8 @@ class FinePlaces(nn.Module):
         self.out = nn.Parameter(torch.empty(count, units, places))
         self.maps = nn.Parameter(torch.empty(count, FEATURES, units))
         self.bias = nn.Parameter(torch.empty(count, 1, places))
-        middles = (torch.arange(places) + 0.5) / places
-        self.register_buffer("features", rank_features(middles.numpy()), persistent=False)
+        middles = (np.arange(places, dtype=np.float32) + 0.5) / places
+        self.register_buffer("features", rank_features(middles), persistent=False)
         self._register_codes(layout)
 
     def _register_codes(self, layout: Layout) -> None:

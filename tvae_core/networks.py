@@ -47,6 +47,13 @@ class Networks(nn.Module):
     @classmethod
     def restored(cls, settings: ModelSettings, layout: Layout, weights: dict[str, Tensor]) -> "Networks":
         """The networks that these weights were taken from. Raises RuntimeError when they don't fit."""
+        with torch.device("meta"):  # shapes alone: no memory is taken for sizes that the weights don't have
+            expected = cls(settings, layout, components=len(weights["prior.weights"])).state_dict()
+        wrong = [
+            name for name in expected if name not in weights or weights[name].shape != expected[name].shape
+        ]
+        if wrong or len(weights) > len(expected):
+            raise RuntimeError(f"{len(wrong)} weights are missing or of another shape")
         networks = cls(settings, layout, components=len(weights["prior.weights"]))
         networks.load_state_dict(weights)
         return networks
