@@ -14,7 +14,7 @@ export DO_NOT_TRACK := 1
 export GOMP_SPINCOUNT ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test quick long lint bench swift
+.PHONY: help demo up test quick long lint audit bench swift
 
 help:  ## This list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,10 +37,13 @@ quick: $(VENV)/.installed  ## The tests that take seconds.
 long: $(VENV)/.installed swift  ## The tests that take minutes.
 	$(BIN)/python -m pytest -m long
 
-lint: $(VENV)/.installed  ## ruff check, ruff format --check, mypy.
+lint: $(VENV)/.installed audit  ## ruff check, ruff format --check, mypy, known vulnerabilities.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: $(VENV)/.installed  ## Known vulnerabilities of the pinned dependencies, asked for once a day.
+	$(BIN)/python deployments/audit.py constraints.txt --stamp var/audit.stamp
 
 bench: $(VENV)/.installed  ## Run the benchmarks and write the README's table of figures.
 	$(MAKE) -C benchmarks PYTHON=$(abspath $(BIN)/python)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from configs import ConfigError, read_yaml
 from tests.conftest import ROOT
 
 PRODUCT = ("tvae_core", "configs", "tasks", "flows")
@@ -133,6 +135,24 @@ def test_nothing_pickles() -> None:
         for path in modules(folder):
             assert not foreign(path) & {"cloudpickle", "joblib", "dill"}, path
             assert "pickle" not in {name for name, _ in imports(path)}, path
+
+
+def test_yaml_is_loaded_safely_everywhere() -> None:
+    """`safe_load`, or `load` with a loader that descends from the safe one; nothing that can build objects."""
+    from configs.loading import _StrictLoader
+
+    used: dict[str, set[str]] = {}
+    for folder in (*PRODUCT, "benchmarks", "deployments", "tests"):
+        for path in modules(folder):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "yaml":
+                    used.setdefault(node.attr, set()).add(str(path.relative_to(ROOT)))
+    safe = {"safe_load", "safe_dump", "SafeLoader", "load", "YAMLError", "MarkedYAMLError", "MappingNode"}
+    assert set(used) <= safe, set(used) - safe
+    assert used["load"] == {"configs/loading.py"}
+    assert issubclass(_StrictLoader, yaml.SafeLoader)
+    with pytest.raises(ConfigError, match="could not determine a constructor"):
+        read_yaml("!!python/object/apply:os.system ['true']", "trap.yaml")
 
 
 def test_files_and_functions_keep_their_size() -> None:

@@ -116,7 +116,16 @@ class LocalStore:
         return self._path(key).as_uri()
 
     def _path(self, key: str) -> Path:
-        return self.root / validate_key(key)
+        """Where the object lies; StoreError when a symbolic link on the way leads out of the store."""
+        path = self.root / validate_key(key)
+        with _clear_errors(key, self.uri):
+            inside = _resolved(path).is_relative_to(_resolved(self.root))
+        if not inside:
+            raise StoreError(
+                f"key {key!r} can't be used in {self.uri}: a symbolic link leads out of the store. Put the data itself "
+                "there, or make the store's own directory the link"
+            )
+        return path
 
     @contextlib.contextmanager
     def _open(self, key: str) -> Iterator[BinaryIO]:
@@ -236,6 +245,14 @@ def _sync_directory(directory: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def _resolved(path: Path) -> Path:
+    """The path without symbolic links; OSError for links that lead in a circle."""
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # before Python 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
 
 
 def _taken(key: str, uri: str) -> str:

@@ -16,6 +16,7 @@ Messages name buckets, endpoints and keys, never a credential.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from tvae_core.errors import TVAEError
 
 CHUNK = 1 << 20  # bytes read at a time wherever a file is streamed
 PRIVATE_PREFIX = ".tvae-tmp"  # segments that begin so belong to the local store's unfinished writes
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_KEY = 1024  # bytes, S3's own limit
 
 
@@ -141,6 +143,8 @@ def split_uri(uri: str | Path) -> tuple[str, str]:
 
 def local_path(uri: str) -> Path:
     """The absolute local path of a plain path or a ``file://`` address; StoreError for another scheme."""
+    if "\0" in (unquote(uri) if uri.startswith("file://") else uri):
+        raise StoreError("an address with a NUL character can't be used: a path was expected")
     if uri.startswith("file://"):
         rest = uri.removeprefix("file://").removeprefix("localhost")
         if not rest.startswith("/"):
@@ -195,7 +199,7 @@ def file_digest(path: Path) -> tuple[str, int]:
 
 def _split_s3(uri: str) -> tuple[str, str]:
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    if not bucket or "@" in bucket or ":" in bucket:
+    if not _BUCKET.fullmatch(bucket):
         # What stands there may be a credential somebody put into the address: it is not repeated.
         raise StoreError(
             "an address s3://bucket/prefix was expected; the part after s3:// is not a bucket's name"

@@ -109,6 +109,49 @@ def test_without_hard_links_an_existing_object_is_still_not_overwritten(
     assert os.listdir(tmp_path) == ["key"]
 
 
+@pytest.mark.parametrize("link", ["releases", "releases/adult", "releases/adult/part"])
+def test_a_symbolic_link_out_of_the_store_is_followed_by_no_operation(tmp_path: Path, link: str) -> None:
+    outside = tmp_path / "outside"
+    (outside / "adult").mkdir(parents=True)
+    for secret in ("part", "adult/part"):
+        (outside / secret).write_bytes(b"secret")
+    store = open_store(tmp_path / "store")
+    place = tmp_path / "store" / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to(outside / "part" if link.endswith("part") else outside)
+    key = "releases/adult/part"
+    for operation in (
+        lambda: store.get_bytes(key),
+        lambda: store.get_file(key, tmp_path / "fetched"),
+        lambda: store.checksum(key),
+        lambda: store.exists(key),
+        lambda: store.size(key),
+        lambda: store.put_bytes(key, b"x"),
+        lambda: store.put_bytes(key, b"x", if_absent=True),
+        lambda: store.delete(key),
+    ):
+        with pytest.raises(StoreError, match="leads out of the store"):
+            operation()
+    assert (outside / "part").read_bytes() == (outside / "adult" / "part").read_bytes() == b"secret"
+    assert not (tmp_path / "fetched").exists()
+
+
+def test_a_symbolic_link_within_the_store_and_the_store_itself_as_a_link_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "big").mkdir(parents=True)
+    (tmp_path / "disk" / "releases").symlink_to(tmp_path / "disk" / "big")
+    (tmp_path / "store").symlink_to(tmp_path / "disk")
+    store = open_store(tmp_path / "store")
+    store.put_bytes("releases/key", b"x")
+    assert store.get_bytes("big/key") == b"x"
+
+
+def test_links_in_a_circle_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(StoreError, match="a/key"):
+        open_store(tmp_path).get_bytes("a/key")
+
+
 def test_a_file_where_a_directory_is_needed_is_reported(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.put_bytes("a", b"")
