@@ -14,7 +14,7 @@ from configs.release import ReleaseSection
 from configs.section import SEGMENT, Address, Section, absolute_address, described
 from tvae_core.conditions import parse_condition
 from tvae_core.schema import TableSchema
-from tvae_core.settings import ModelSettings
+from tvae_core.settings import CHECKPOINT_MINUTES, ModelSettings
 
 
 def _declared(value: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
@@ -136,6 +136,14 @@ class TrainSection(Section):
         default=10.0,
         gt=0,
         le=10_080,
+    )
+    checkpoint_minutes: float = described(
+        4,
+        "Most minutes of training that a kill may cost, above 0, at most 1440: run again, it goes on from a "
+        "checkpoint in the store.",
+        default=CHECKPOINT_MINUTES,
+        gt=0,
+        le=1440,
     )
 
 

@@ -141,6 +141,7 @@ def obtain_generator(config: RunConfig, plan: RunPlan, split: SplitRef, schema: 
         "model": config.model,
         "seed": config.seed,
         "device": config.train.device,
+        "checkpoint_minutes": config.train.checkpoint_minutes,
     }
     trained: GeneratorRef = (
         train_on_pool(parameters, config.train)

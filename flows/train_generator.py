@@ -5,7 +5,7 @@ from prefect import flow
 from tasks.measuring import keep_training_cost
 from tasks.references import FileRef, GeneratorRef, SplitRef
 from tasks.train import fit_and_keep
-from tvae_core.settings import ModelSettings
+from tvae_core.settings import CHECKPOINT_MINUTES, ModelSettings
 
 
 @flow(
@@ -21,6 +21,7 @@ def train_generator(
     model: ModelSettings = ModelSettings(),
     seed: int = 0,
     device: str = "auto",
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
 ) -> GeneratorRef:
     """Train a generator on the train side of a split. A version that the store holds already is returned as it is.
 
@@ -35,6 +36,7 @@ def train_generator(
         model: The generator's settings; what is left out is the preset's.
         seed: The one seed of the run, 0 to 4294967295.
         device: auto (a GPU if there is one), cpu, cuda or cuda:N.
+        checkpoint_minutes: Most minutes of training that a kill may cost; run again, it goes on from a checkpoint.
     """
     generator = fit_and_keep(
         split=split,
@@ -45,6 +47,7 @@ def train_generator(
         store=store,
         name=name,
         version=version,
+        checkpoint_minutes=checkpoint_minutes,
     )
     keep_training_cost(store, name, version, split.train_rows)
     return generator

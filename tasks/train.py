@@ -10,6 +10,7 @@ from prefect import task
 from tasks.measuring import measured, reuse
 from tasks.progress import ProgressArtifact, say
 from tasks.references import FileRef, GeneratorRef, SplitRef
+from tasks.services.checkpoints import StoredCheckpoint
 from tasks.services.generators import (
     describe_epoch,
     find_generator,
@@ -18,6 +19,7 @@ from tasks.services.generators import (
     reference_generator,
 )
 from tasks.services.keys import derive_seed
+from tasks.services.messages import forward_messages
 from tasks.services.planning import read_schema
 from tasks.services.store import open_store
 from tasks.services.tables import open_split
@@ -37,14 +39,24 @@ def fit_and_keep(
     store: str,
     name: str,
     version: str,
+    checkpoint_minutes: float,
 ) -> GeneratorRef:
-    """Train on the train side of `split`, unless the store holds this version already."""
+    """Train on the train side of `split`, unless the store holds this version already.
+
+    A training that was killed goes on from its checkpoint in the store.
+    """
     target = open_store(store)
+    checkpoint = StoredCheckpoint(target, name, version)
     existing = find_generator(target, name, version)
     if existing is not None:
+        checkpoint.remove()  # a kill between keeping the generator and this line leaves it behind
         reuse("train", f"this generator exists already and is reused: {existing.uri}")
         return existing
-    with tempfile.TemporaryDirectory(prefix="tvae-train-") as folder, open_split(split, "train") as source:
+    with (
+        tempfile.TemporaryDirectory(prefix="tvae-train-") as folder,
+        open_split(split, "train") as source,
+        forward_messages(lambda text: say("train", text)),
+    ):
         path = Path(folder) / "generator"
         fit_generator(
             source,
@@ -54,8 +66,11 @@ def fit_and_keep(
             device=device,
             path=path,
             on_epoch=_epoch_lines(f"training-{version}"),
+            checkpoint=checkpoint,
+            checkpoint_minutes=checkpoint_minutes,
         )
         generator = keep_generator(target, name, version, path)
+    checkpoint.remove()
     say("train", f"generator kept: {generator.uri}")
     return generator
 

@@ -68,7 +68,7 @@ class CausalDecoder(nn.Module):
         # Each code's share of its column's training rows.
         self.register_buffer("margins", torch.zeros(sum(layout.codes)))
         self.segments = SegmentsOnce(layout)
-        self._pool: MaskPool | None = None
+        self.masks: MaskPool | None = None
 
     def reset_parameters(self, generator: torch.Generator | None) -> None:
         """Normal weights, scaled so that sums over columns and units have about unit variance."""
@@ -127,9 +127,14 @@ class CausalDecoder(nn.Module):
     def _dropout(self, generator: torch.Generator | None) -> "MaskPool":
         if generator is None or not self.dropout:
             return MaskPool(0.0, None)
-        if self._pool is None or self._pool.generator is not generator:
-            self._pool = MaskPool(self.dropout, generator)
-        return self._pool
+        if self.masks is None or self.masks.generator is not generator:
+            self.masks = MaskPool(self.dropout, generator)
+        return self.masks
+
+    def restore_masks(self, generator: torch.Generator, state: Tensor, size: int) -> None:
+        """Draw dropout's pool again, as a training that is resumed had it."""
+        self.masks = MaskPool(self.dropout, generator)
+        self.masks.redraw(state, size)
 
     def _base(self, codes: Tensor, z: Tensor, view: View | None) -> Tensor:
         """What every column of a row sees: z or its absence, and the given cells (rows, width)."""

@@ -11,6 +11,9 @@ from tvae_core.errors import SettingsError
 
 Preset = Literal["default", "reference"]
 
+# Most minutes of training that a kill may cost.
+CHECKPOINT_MINUTES = 10.0
+
 
 @dataclass(frozen=True)
 class ModelSettings:

@@ -1,5 +1,6 @@
 """A whole table as codes and scalars, and back."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,12 @@ class EncodedTable:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def digest(self) -> str:
+        """sha256 of the codes and scalars."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.codes).data)
+        digest.update(np.ascontiguousarray(self.scalars).data)
+        return digest.hexdigest()
 
     def take(self, rows: np.ndarray) -> "EncodedTable":
         """The given rows (a mask or numbers)."""

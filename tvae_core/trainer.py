@@ -1,7 +1,7 @@
 """A training step and an epoch: optimiser, learning rate, averaged weights, and the guard against losses gone wrong."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -153,14 +153,16 @@ class Trainer:
             epoch, self.generator.get_state(), torch.zeros(3, dtype=torch.float64, device=device)
         )
 
-    def epoch(
-        self, batches: Batches, place: EpochPlace, after_step: Callable[[EpochPlace], None] | None = None
-    ) -> None:
-        """Go on from `place` to the end of the pass over the training rows, or of the time budget."""
+    def epoch(self, batches: Batches, place: EpochPlace) -> Iterator[int]:
+        """Go on from `place`, step by step, to the end of the pass over the training rows or of the time budget.
+
+        Yields after each step the number of rows that the epoch has seen.
+        """
         order = self.generator
         if place.batches:  # resumed inside the epoch: its order is drawn again, beside the generator
             order = torch.Generator(order.device).set_state(place.order)
-        for rows in batches.shuffled(self.settings.batch_size or 500, order, first=place.batches):
+        batch_size = self.settings.batch_size or 500
+        for rows in batches.shuffled(batch_size, order, first=place.batches):
             if self.clock.share() >= 1 and self.steps:
                 break
             parts = self.step(rows)
@@ -170,8 +172,7 @@ class Trainer:
             else:
                 place.sums += torch.stack(list(parts)).double() * len(rows)
                 place.rows += len(rows)
-            if after_step is not None:
-                after_step(place)
+            yield min(len(batches), place.batches * batch_size)
 
     def best_weights(self) -> Weights:
         """A copy of the weights to keep: the averaged ones where there are such."""

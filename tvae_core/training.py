@@ -5,12 +5,14 @@ History is plain JSON, a record per epoch; the best weights are a copy, never a 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from tvae_core.batches import Batches
+from tvae_core.checkpoints import Checkpoints
+from tvae_core.course import Course, Record
 from tvae_core.errors import TrainingError
 from tvae_core.likelihood import Noise
 from tvae_core.model import Rows
@@ -21,7 +23,6 @@ from tvae_core.settings import ModelSettings
 from tvae_core.trainer import EpochPlace, Trainer, Weights
 
 OnEpoch = Callable[[dict[str, Any]], None]
-Record = dict[str, Any]
 
 # Training steps for a table of up to this many rows; more rows earn more, but far from proportionally.
 STEPS, ROWS_OF_STEPS = 1_200, 20_000
@@ -30,16 +31,6 @@ CALIBRATION_ROWS = 20_000
 # Training has diverged when the mean loss exceeds the first step's by this many times it (at least this many nats) in
 # so many epochs on end, or in the last one: a hot start may still cool down.
 DIVERGED, DIVERGED_EPOCHS = 10.0, 3
-
-
-@dataclass
-class Course:
-    """What training has found so far: a record per epoch, and the best weights with their loss and epoch."""
-
-    history: list[Record] = field(default_factory=list)
-    best: Weights | None = None
-    best_loss: float = math.inf
-    best_epoch: int = 0
 
 
 def evaluate(networks: Networks, weights: Weights, rows: Rows, seed: int) -> tuple[float, list[float], int]:
@@ -76,12 +67,13 @@ def train(
     *,
     seed: int,
     on_epoch: OnEpoch | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Record]:
     """Fit the networks in place, ending with the best weights seen; returns one record per epoch.
 
     `settings` must be resolved and sized. With validation rows training stops when their loss has not improved for
-    `patience` epochs; without, the last weights are the best. Raises TrainingError when the loss is not finite or
-    diverges.
+    `patience` epochs; without, the last weights are the best. Training goes on from `checkpoints` and saves to them.
+    Raises TrainingError when the loss is not finite or diverges.
     """
     assert settings.epochs
     generator = torch_generator(seed, "train", device=train_rows.device)
@@ -90,9 +82,12 @@ def train(
     trainer = Trainer.at_start(networks, len(train_rows), settings, generator, averaged=averaged)
     held_back = validation_rows.some(EVALUATION_ROWS, generator) if validation_rows is not None else None
     course = Course()
-    for epoch in range(1, settings.epochs + 1):
-        place = trainer.start_epoch(epoch)
-        trainer.epoch(train_rows, place)
+    place = checkpoints.resume(trainer, course) if checkpoints is not None else None
+    for epoch in range(place.epoch if place else 1, settings.epochs + 1):
+        place = place or trainer.start_epoch(epoch)
+        for _ in trainer.epoch(train_rows, place):
+            if checkpoints is not None:
+                checkpoints.offer(trainer, course, place)
         record = close_epoch(trainer, place, course, held_back, seed)
         record["stopped"] = why_stop(trainer, course, epoch)
         check_course(trainer, course)
@@ -103,6 +98,7 @@ def train(
             on_epoch({**record, "epochs": settings.epochs, "seconds": trainer.clock.elapsed()})
         if record["stopped"]:
             break
+        place = None
     if course.best is not None:
         networks.load_state_dict(course.best)
     return course.history

@@ -1,5 +1,6 @@
 """TVAE: a table in, a table out. Wires codecs, networks, training and sampling; holds no mathematics."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from tvae_core.artifact import read_generator, write_generator
+from tvae_core.artifact import canonical_json, read_generator, write_generator
 from tvae_core.batches import Batches
+from tvae_core.checkpoints import CheckpointFile, CheckpointKeeper, Checkpoints
 from tvae_core.conditions import check_balance, read_balance, read_conditions
 from tvae_core.constraints.set import ConstraintSet
 from tvae_core.errors import ArtifactError, ConditionError, DataError, NotFittedError, SettingsError
@@ -23,10 +25,11 @@ from tvae_core.products import fast_products
 from tvae_core.randomness import seed_sequence, torch_generator
 from tvae_core.sampling import Request, rebatch, sample_blocks
 from tvae_core.schema import TableSchema, infer_schema
-from tvae_core.settings import ModelSettings, Preset
+from tvae_core.settings import CHECKPOINT_MINUTES, ModelSettings, Preset
 from tvae_core.sources import as_source
 from tvae_core.table import EncodedTable, TableCodec
 from tvae_core.training import OnEpoch, fit_prior, size_to_table, train
+from tvae_core.version import __version__
 
 LARGEST_SEED = 2**63 - 1
 
@@ -65,11 +68,21 @@ class TVAE:
         """A model with ready-made settings."""
         return cls(seed=seed, device=device, **settings.to_dict())
 
-    def fit(self, data: Any, schema: TableSchema | None = None, *, on_epoch: OnEpoch | None = None) -> Self:
+    def fit(
+        self,
+        data: Any,
+        schema: TableSchema | None = None,
+        *,
+        on_epoch: OnEpoch | None = None,
+        checkpoint: CheckpointKeeper | str | Path | None = None,
+        checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    ) -> Self:
         """Learn a table and return self.
 
         `data` is a DataFrame, an Arrow table, a Parquet file or a directory of parts, or any `TableSource`.
         Without a `schema` the one that `infer_schema` proposes is used. `on_epoch` gets each epoch's record.
+        With a `checkpoint` (a file, or any `CheckpointKeeper`) the state of training is kept there, so that a fit that
+        was killed goes on where it was when it is called again; at most `checkpoint_minutes` of work are lost.
         The same data, settings and seed give the same generator on the same kind of machine, unless `max_minutes`
         ends the training. Raises SchemaError, DataError, TrainingError.
         """
@@ -86,14 +99,31 @@ class TVAE:
         self.codec_ = TableCodec.fit(reduced, modelled, settings, seed=self.seed)
         table = self.codec_.encode(reduced)
         held_back = hold_back(source, self.schema_, settings.validation_fraction or 0.0, self.seed)
-        self._train(table.take(~held_back), table.take(held_back), settings, on_epoch)
+        self.settings_ = size_to_table(settings, int((~held_back).sum()))
+        checkpoints = None
+        if checkpoint is not None:
+            keeper = CheckpointFile(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
+            checkpoints = Checkpoints(keeper, checkpoint_minutes, self._fingerprint(table, held_back))
+        self._train(table.take(~held_back), table.take(held_back), on_epoch, checkpoints)
         return self
 
+    def _fingerprint(self, table: EncodedTable, held_back: np.ndarray) -> str:
+        """Of everything that decides the weights, so that a checkpoint of anything else is not used."""
+        made_of = {
+            "settings": self.settings_.to_dict(), "seed": self.seed, "codecs": self.codec_.to_dict(),
+            "rows": table.digest(), "held_back": hashlib.sha256(np.packbits(held_back).data).hexdigest(),
+            "device": self.device.type, "code": __version__, "torch": torch.__version__,
+        }  # fmt: skip
+        return hashlib.sha256(canonical_json(made_of)).hexdigest()
+
     def _train(
-        self, rows: EncodedTable, held_back: EncodedTable, settings: ModelSettings, on_epoch: OnEpoch | None
+        self,
+        rows: EncodedTable,
+        held_back: EncodedTable,
+        on_epoch: OnEpoch | None,
+        checkpoints: Checkpoints | None,
     ) -> None:
         layout = self.codec_.layout
-        self.settings_ = size_to_table(settings, len(rows))
         # torch's layers initialise themselves from the global generator: its state is put back.
         with torch.random.fork_rng(devices=[]):
             networks = Networks.fresh(self.settings_, layout, torch_generator(self.seed, "initialise"))
@@ -102,8 +132,9 @@ class TVAE:
         validation_rows = Batches(held_back, layout, self.device) if len(held_back) else None
         with fast_products():
             self.history_ = train(
-                self.networks_, train_rows, validation_rows, self.settings_, seed=self.seed, on_epoch=on_epoch
-            )
+                self.networks_, train_rows, validation_rows, self.settings_, seed=self.seed, on_epoch=on_epoch,
+                checkpoints=checkpoints,
+            )  # fmt: skip
             fit_prior(self.networks_, train_rows, seed=self.seed)
 
     def sample(self, n: int | None = None, **options: Any) -> pd.DataFrame:

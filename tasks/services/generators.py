@@ -31,15 +31,17 @@ def fit_generator(
     device: str,
     path: Path,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    **options: Any,
 ) -> str:
     """Fit a TVAE to `source`, save it to the absent directory `path` and return its digest.
 
-    Raises the core's errors: SettingsError, SchemaError, DataError.
+    `options` are those of `TVAE.fit`: where its checkpoint is kept, and how often. Raises the core's errors:
+    SettingsError, SchemaError, DataError, TrainingError.
     """
     from tvae_core import TVAE
 
     tvae = TVAE.from_settings(settings, seed=seed, device=device)
-    tvae.fit(source, schema, on_epoch=on_epoch)
+    tvae.fit(source, schema, on_epoch=on_epoch, **options)
     return tvae.save(path)
 
 

@@ -79,6 +79,31 @@ def test_a_run_shows_its_validation_scores_and_release_in_the_ui_and_no_value_of
     assert not any(value in text for text in shown for value in values)
 
 
+def test_a_run_that_was_killed_in_training_goes_on_from_its_checkpoint_to_the_same_generator(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tasks.services.checkpoints import StoredCheckpoint
+
+    undisturbed = run(config_file)
+    honest = StoredCheckpoint.save
+
+    def save_and_die(self: StoredCheckpoint, content: bytes) -> None:
+        honest(self, content)
+        raise KeyboardInterrupt
+
+    store = f"store={tmp_path / 'other'}"
+    monkeypatch.setattr(StoredCheckpoint, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        run(config_file, store, "train.checkpoint_minutes=0.0001")
+    kept = list((tmp_path / "other" / "checkpoints").rglob("*.safetensors"))
+    assert [path.relative_to(tmp_path / "other").parts[:2] for path in kept] == [("checkpoints", "people")]
+    monkeypatch.setattr(StoredCheckpoint, "save", honest)
+    resumed = run(config_file, store)
+    assert "training goes on from a checkpoint: epoch 1, step 1" in capsys.readouterr().err
+    assert not list((tmp_path / "other" / "checkpoints").rglob("*.safetensors"))
+    assert resumed["digest"] == undisturbed["digest"]
+
+
 def test_the_same_run_again_makes_nothing_anew(config_file: Path, tmp_path: Path) -> None:
     first = run(config_file)
     before = snapshot(tmp_path / "store" / "generators") | snapshot(tmp_path / "store" / "releases")

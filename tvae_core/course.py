@@ -1,0 +1,19 @@
+"""What training has found so far."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from tvae_core.trainer import Weights
+
+Record = dict[str, Any]
+
+
+@dataclass
+class Course:
+    """A record per epoch, and the best weights with their loss and epoch."""
+
+    history: list[Record] = field(default_factory=list)
+    best: Weights | None = None
+    best_loss: float = math.inf
+    best_epoch: int = 0
