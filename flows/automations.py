@@ -41,7 +41,7 @@ def run_on_input(name: str, deployment: UUID) -> AutomationCore:
     )
 
 
-def end_zombies() -> AutomationCore:
+def end_zombies(silence: timedelta = SILENCE) -> AutomationCore:
     """Call a run crashed when its process has died without a word, as with its machine."""
     return AutomationCore(
         name="tvae: a run is heard of no more",
@@ -56,7 +56,7 @@ def end_zombies() -> AutomationCore:
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
-            within=SILENCE,
+            within=silence,
         ),
         actions=[
             ChangeFlowRunState(

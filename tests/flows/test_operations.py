@@ -1,11 +1,13 @@
 """Two work pools with real workers: what a parent and its training do when one of them is stopped or killed."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import urllib.error
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +216,30 @@ def test_the_doctor_finds_a_service_well_and_names_a_pool_that_is_paused(
             tvae(service, "doctor")
     finally:
         subprocess.run([*command, "resume", "gpu"], env=service.environment, check=True, capture_output=True)
+
+
+def test_a_run_that_is_heard_of_no_more_is_ended_as_crashed(service: Service) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.events import Event, Resource
+    from prefect.events.clients import get_events_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Running
+
+    from flows.automations import end_zombies, put_automation
+    from flows.train_generator import train_generator
+
+    async def beat(run: str) -> None:
+        async with get_events_client(checkpoint_every=1) as events:
+            resource = Resource.model_validate({"prefect.resource.id": f"prefect.flow-run.{run}"})
+            await events.emit(Event(event="prefect.flow-run.heartbeat", resource=resource))
+
+    with temporary_settings({PREFECT_API_URL: service.url}), get_client(sync_client=True) as client:
+        put_automation(client, end_zombies(timedelta(seconds=12)))
+        try:
+            run = client.create_flow_run(train_generator, parameters={}, state=Running())
+            asyncio.run(beat(str(run.id)))
+            ended = service.wait_for(str(run.id), seconds=90)
+        finally:
+            put_automation(client, end_zombies())
+    assert ended["state_type"] == "CRASHED"
+    assert "heartbeats have stopped" in ended["state"]["message"]
