@@ -14,6 +14,7 @@ export PREFECT_API_URL="http://127.0.0.1:$port/api"
 export PREFECT_SERVER_API_PORT="$port"
 export PREFECT_WORKER_QUERY_SECONDS=2
 export PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1
+export PREFECT_SERVER_DATABASE_TIMEOUT=60        # seconds that SQLite is waited for on a busy machine
 export PREFECT_SERVER_UI_V2_ENABLED=false        # the second one calls a statistics service from the browser
 
 # Whoever reaches the server can run code on its workers: it listens to this machine alone unless told otherwise.

@@ -6,10 +6,12 @@ from prefect import flow
 
 from configs.form import explain_arguments
 from configs.run import Name, StoreAddress, StoredRun
+from flows.notices import tell_of_failure
 from flows.score_release import EXPLANATIONS
 from flows.synthesize import summarise
 from tasks import publish
 from tasks.gate import decide_release
+from tasks.measuring import show_costs
 from tasks.package import assemble_release
 from tasks.run_record import find_validation, read_run
 from tasks.score import score_sample
@@ -19,6 +21,8 @@ from tasks.score import score_sample
     name="publish-release",
     persist_result=False,
     description="Publish a run's stored sample, if the gate lets it.",
+    on_completion=[show_costs],
+    on_failure=[show_costs, tell_of_failure],
 )
 @explain_arguments({key: EXPLANATIONS[key] for key in ("name", "store", "run")})
 def publish_release(*, name: Name, store: StoreAddress, run: StoredRun) -> dict[str, Any]:

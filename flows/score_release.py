@@ -7,8 +7,10 @@ from prefect import flow
 from configs.form import explain_arguments
 from configs.gate import GateSection
 from configs.run import Name, ScoreSection, StoreAddress, StoredRun
+from flows.notices import tell_of_failure
 from tasks.gate import decide_release
 from tasks.ingest import plan_run
+from tasks.measuring import show_costs
 from tasks.run_record import keep_run, read_run
 from tasks.score import score_sample
 from tasks.validate import validate_input
@@ -23,7 +25,11 @@ EXPLANATIONS = {
 
 
 @flow(
-    name="score-release", persist_result=False, description="Score a run's stored sample, and ask the gate."
+    name="score-release",
+    persist_result=False,
+    description="Score a run's stored sample, and ask the gate.",
+    on_completion=[show_costs],
+    on_failure=[show_costs, tell_of_failure],
 )
 @explain_arguments(EXPLANATIONS)
 def score_release(
