@@ -35,7 +35,7 @@ def block_rows(layout: Layout) -> int:
 class Request:
     """What to draw: how many rows, from which seed, what is known of them, in how many steps a row is decoded.
 
-    present: draw no missing values.
+    present: draw no missing values. first: the number of the first row, from which identifiers and given cells count.
     """
 
     rows: int
@@ -43,6 +43,7 @@ class Request:
     given: Given | None = None
     decoding_steps: int | None = None
     present: bool = False
+    first: int = 0
 
 
 def sample_blocks(
@@ -56,8 +57,9 @@ def sample_blocks(
         places = numpy_generator(request.seed, "place in code", block).random((size, len(codec.codecs)))
         if request.given is not None:
             places = request.given.narrow(encoded.codes, places)
-        batch = codec.decode(encoded, places, first).slice(0, min(size, request.rows - first))
-        yield batch if request.given is None else request.given.finish(batch, first)
+        number = request.first + first
+        batch = codec.decode(encoded, places, number).slice(0, min(size, request.rows - first))
+        yield batch if request.given is None else request.given.finish(batch, number)
 
 
 @torch.no_grad()
@@ -76,7 +78,7 @@ def draw_block(
     else:
         known, view = (None, None)
         if request.given is not None:
-            known, view = request.given.block(decoder, block * size, size, noise.uniforms)
+            known, view = request.given.block(decoder, request.first + block * size, size, noise.uniforms)
         barred = codec.missing_tokens() if request.present else {}
         rows = decoder.draw(z, noise, known, view, steps=request.decoding_steps, barred=barred)
     codes = rows.codes.cpu().numpy() - layout.code_offsets

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +16,8 @@ from tvae_core.artifact import canonical_json, read_generator, write_generator
 from tvae_core.batches import Batches
 from tvae_core.checkpoints import CheckpointFile, CheckpointKeeper, Checkpoints
 from tvae_core.conditions import check_balance, read_balance, read_conditions
-from tvae_core.constraints.set import ConstraintSet
+from tvae_core.constraints.set import ConstraintSet, logged
+from tvae_core.constraints.unique import keep_unique
 from tvae_core.errors import ArtifactError, ConditionError, DataError, NotFittedError, SettingsError
 from tvae_core.given import Given, GivenConditions, GivenFrame, known_cells
 from tvae_core.holdback import hold_back
@@ -45,7 +47,7 @@ class TVAE:
     device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, ...
 
     After `fit` or `load`: `schema_`, `settings_` (every setting with its value), `history_` (a record per epoch).
-    After sampling: `constraint_counts_` (for each constraint, in how many of the last sample's rows it had to repair).
+    After sampling: `constraint_counts_` (how many of the last sample's rows each constraint repaired or redrew).
 
     >>> import pandas as pd
     >>> table = pd.DataFrame({"x": [1, 2, 3, 4] * 50, "y": ["a", "b", "a", "b"] * 50})
@@ -173,7 +175,8 @@ class TVAE:
         decoding_steps: in how many runs the columns of a row are drawn; 1 is the classic TVAE, None the full chain.
 
         Row i depends on the generator, `seed` (the model's own when None), what is given, and i alone: the first 10 of
-        1,000 rows are the 10 rows of a smaller sample, whatever the batch size. Raises ConditionError, SettingsError.
+        1,000 rows are the 10 rows of a smaller sample, whatever the batch size; with a `unique` constraint, on the rows
+        before it too. Raises ConditionError, SettingsError.
         """
         self._check_fitted()
         if present or any(option is not None for option in (given, balance, decoding_steps)):
@@ -188,12 +191,22 @@ class TVAE:
                 f"n is {rows} but {known.rows} rows are given: leave n out, a frame says how many"
             )
         request = Request(rows or 0, self.seed if seed is None else seed, known, decoding_steps, present)
-        drawn = sample_blocks(self.networks_, self.codec_, request, self.device)
         self.constraint_counts_: Counter[str] = Counter()
-        asked = known.asked if isinstance(known, GivenFrame) else None
-        return self.constraints_.restore(
-            rebatch(drawn, batch_size, self.codec_.schema), self.constraint_counts_, asked
-        )
+        batches = self._draw(request, self.constraint_counts_)
+        if self.constraints_.unique:
+
+            def redraw(first: int, rows: int, round_: int) -> pa.Table:
+                state = seed_sequence(request.seed, "redraw", round_, first).generate_state(1, np.uint64)[0]
+                again = replace(request, rows=rows, first=first, seed=int(state >> np.uint64(1)))
+                return pa.Table.from_batches(self._draw(again, Counter()), self.constraints_.schema)
+
+            batches = keep_unique(batches, self.constraints_.unique, redraw, self.constraint_counts_)
+        return rebatch(logged(batches, self.constraint_counts_), batch_size, self.constraints_.schema)
+
+    def _draw(self, request: Request, counts: Counter[str]) -> Iterator[pa.RecordBatch]:
+        drawn = sample_blocks(self.networks_, self.codec_, request, self.device)
+        asked = request.given.asked if isinstance(request.given, GivenFrame) else None
+        return self.constraints_.restore(drawn, counts, asked, request.first)
 
     def _check_looks(self, decoding_steps: int | None) -> None:
         if not self.networks_.looks:

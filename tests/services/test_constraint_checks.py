@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.services.expectations import validate_table
-from tvae_core.constraints import Derived, FixedCombinations, Inequality, Range
+from tvae_core.constraints import Derived, FixedCombinations, Inequality, Range, Unique
 from tvae_core.schema import TableSchema, infer_schema
 from tvae_core.sources import ArrowSource
 
@@ -32,6 +32,8 @@ EXPECTED = [
     (Range("age", minimum=-1, strict=True), (5,)),
     (Range("age", maximum=2000), ()),
     (FixedCombinations(("city", "age")), ()),
+    (Unique(("admitted",)), (1, 3, 4, 5)),
+    (Unique(("city", "admitted")), (3, 4)),
 ]
 
 

@@ -4,6 +4,7 @@ derived              a column is a function of others                 not modell
 fixed_combinations   only combinations seen in training may occur     modelled as one column
 inequality           one column is never above another                the higher one is modelled as a distance
 range                a column stays inside fixed bounds               no codec leaves the training range
+unique               a combination of columns never repeats           rows that repeat are drawn again, and counted
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +15,15 @@ from tvae_core.constraints.bounds import Range
 from tvae_core.constraints.combinations import FixedCombinations
 from tvae_core.constraints.derived import Derived
 from tvae_core.constraints.inequality import Inequality
+from tvae_core.constraints.unique import Unique
 from tvae_core.errors import SchemaError
 
 if TYPE_CHECKING:
     from tvae_core.schema import ColumnSchema
 
-KINDS: dict[str, type[Constraint]] = {c.kind: c for c in (Derived, FixedCombinations, Inequality, Range)}
+KINDS: dict[str, type[Constraint]] = {
+    c.kind: c for c in (Derived, FixedCombinations, Inequality, Range, Unique)
+}
 
 __all__ = [
     "KINDS",
@@ -29,6 +33,7 @@ __all__ = [
     "FixedCombinations",
     "Inequality",
     "Range",
+    "Unique",
     "check_constraints",
     "constraint_to_dict",
     "constraints_from_list",

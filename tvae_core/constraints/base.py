@@ -109,6 +109,38 @@ class FittedConstraint(Protocol):
         ...
 
 
+class Untouched:
+    """A fitted constraint that takes nothing away and puts nothing back."""
+
+    def reduced(self, columns: "Mapping[str, ColumnSchema]") -> "dict[str, ColumnSchema | None]":
+        """See `FittedConstraint`."""
+        return {}
+
+    def reduce(self, columns: Columns) -> Changes:
+        """See `FittedConstraint`."""
+        return {}
+
+    def restore(self, columns: Columns) -> tuple[dict[str, pa.Array], int]:
+        """See `FittedConstraint`."""
+        return {}, 0
+
+    def give(self, cells: Columns) -> Changes:
+        """See `FittedConstraint`."""
+        return {}
+
+    def condition(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """See `FittedConstraint`."""
+        return dict(given)
+
+    def balance(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """See `FittedConstraint`."""
+        return dict(wanted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `FittedConstraint`."""
+        return {}
+
+
 def batches_of(source: TableSource, names: Sequence[str]) -> Iterator[Columns]:
     """The batches of some columns, by name."""
     for batch in select_columns(source, names).batches():

@@ -13,6 +13,7 @@ from tvae_core.codecs.categorical import plain_values
 from tvae_core.constraints.base import (
     Changes,
     Columns,
+    Untouched,
     batches_of,
     check_flag,
     check_keys,
@@ -122,22 +123,10 @@ class Range:
 
 
 @dataclass(frozen=True)
-class FittedRange:
+class FittedRange(Untouched):
     """Checked against every training row; nothing to take away and nothing to put back."""
 
     declared: Range
-
-    def reduced(self, columns: "Mapping[str, ColumnSchema]") -> "dict[str, ColumnSchema | None]":
-        """See `FittedConstraint`."""
-        return {}
-
-    def reduce(self, columns: Columns) -> Changes:
-        """See `FittedConstraint`."""
-        return {}
-
-    def restore(self, columns: Columns) -> tuple[dict[str, pa.Array], int]:
-        """See `FittedConstraint`."""
-        return {}, 0
 
     def give(self, cells: Columns) -> Changes:
         """See `FittedConstraint`: given cells stay as they are, so they must obey."""
@@ -145,16 +134,4 @@ class FittedRange:
         outside = int(self.declared.outside(cells[column]).sum()) if column in cells else 0
         if outside:
             raise ConditionError(f"{outside} given cells lie outside the constraint {self.declared.label}")
-        return {}
-
-    def condition(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """See `FittedConstraint`."""
-        return dict(given)
-
-    def balance(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """See `FittedConstraint`."""
-        return dict(wanted)
-
-    def to_dict(self) -> dict[str, Any]:
-        """See `FittedConstraint`."""
         return {}

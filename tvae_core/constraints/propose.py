@@ -6,6 +6,7 @@ shuffled, one column determines another only where many pairs of rows could cont
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,14 @@ import pyarrow as pa
 
 from tvae_core.codecs.categorical import plain_values
 from tvae_core.codecs.domain import decimals_of
-from tvae_core.constraints import Constraint, Derived, FixedCombinations, Inequality, in_restoring_order
+from tvae_core.constraints import (
+    Constraint,
+    Derived,
+    FixedCombinations,
+    Inequality,
+    Unique,
+    in_restoring_order,
+)
 from tvae_core.constraints.base import floats
 from tvae_core.constraints.combinations import seen_combinations
 from tvae_core.constraints.inequality import common_type
@@ -33,6 +41,8 @@ SHUFFLED_BREAKS = 0.05
 # Of the rows, at least this share must differ, and the lower column must vary at least this much beside the higher one:
 # columns that are equal where present, or that count in other units, have nothing to compare.
 FEWEST_DIFFER, LEAST_SPREAD = 0.01, 0.05
+# Pairs of columns whose combinations never repeat: so many repetitions chance would have brought, in so many columns.
+FEWEST_REPEATS, MOST_PAIRED = 100.0, 200
 CORRELATION_OF_LINES, CORRELATION_OF_ROUNDING = 1 - 1e-6, 0.9
 MOST_DECIMALS = 3
 
@@ -49,7 +59,7 @@ def propose_constraints(data: Any, schema: TableSchema) -> tuple[Constraint, ...
     taken: set[str] = set()
     found: list[Constraint] = []
     # What is exact comes first: a column that it decides is left out of what follows.
-    for propose in (_copies, _functions, _sums, _combinations, _inequalities):
+    for propose in (_copies, _functions, _sums, _combinations, _inequalities, _uniques):
         for constraint in propose(sample, schema, taken):
             if taken.intersection(constraint.writes) or _circular([*found, constraint]):
                 continue
@@ -257,3 +267,26 @@ def _comparable(schema: TableSchema, low: str, high: str) -> bool:
     except SchemaError:
         return False
     return True
+
+
+def _uniques(sample: pa.Table, schema: TableSchema, taken: set[str]) -> Iterator[Constraint]:
+    """Pairs of columns of few values each (a place and a day) whose combination never repeats."""
+    codes = {}
+    for column in schema.columns:
+        counted = column.kind is not ColumnKind.CONTINUOUS or pa.types.is_integer(column.arrow_type)
+        present = sample[column.name].null_count == 0
+        if counted and present and column.kind is not ColumnKind.IDENTIFIER and column.name not in taken:
+            numbers, levels = pd.factorize(sample[column.name].to_pandas())
+            if 2 <= len(levels) < sample.num_rows:
+                codes[column.name] = numbers
+    if len(codes) > MOST_PAIRED:
+        return
+    alike = {name: float((np.bincount(c) ** 2.0).sum()) for name, c in codes.items()}
+    for (a, x), (b, y) in combinations(codes.items(), 2):
+        chance = alike[a] * alike[b] / (2.0 * sample.num_rows**2)
+        if chance >= FEWEST_REPEATS and not _repeats(x[:1000], y[:1000]) and not _repeats(x, y):
+            yield Unique((a, b))
+
+
+def _repeats(x: np.ndarray, y: np.ndarray) -> bool:
+    return len(np.unique(x.astype(np.int64) * (int(y.max()) + 1) + y)) < len(x)

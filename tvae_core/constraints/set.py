@@ -11,6 +11,7 @@ import pyarrow as pa
 from tvae_core.arrow_types import parse_type
 from tvae_core.constraints import constraint_to_dict, constraints_from_list, in_restoring_order
 from tvae_core.constraints.base import FittedConstraint
+from tvae_core.constraints.unique import Unique
 from tvae_core.given import with_cells
 from tvae_core.schema import TableSchema
 from tvae_core.sources import TableSource
@@ -58,12 +59,22 @@ class ConstraintSet:
         kept = {name: changes.get(name, array) for name, array in columns.items()}
         return {name: array for name, array in kept.items() if array is not None}
 
-    def restore(
-        self, batches: Iterator[pa.RecordBatch], counts: Counter[str], given: pa.Table | None = None
-    ) -> Iterator[pa.RecordBatch]:
-        """Sampled batches with every column of the table; repaired rows are added to `counts` and logged.
+    @property
+    def unique(self) -> list[Unique]:
+        """The constraints that `keep_unique` keeps."""
+        return [fitted.declared for fitted in self.fitted if isinstance(fitted.declared, Unique)]
 
-        Cells that were `given` (the table that `give` translated) stand in the rows exactly as they came.
+    def restore(
+        self,
+        batches: Iterator[pa.RecordBatch],
+        counts: Counter[str],
+        given: pa.Table | None = None,
+        first: int = 0,
+    ) -> Iterator[pa.RecordBatch]:
+        """Sampled batches with every column of the table; repaired rows are added to `counts`.
+
+        Cells that were `given` (the table that `give` translated) stand in the rows, whose numbers begin with `first`,
+        exactly as they came.
         """
         if not self.fitted:
             for batch in batches:
@@ -78,11 +89,8 @@ class ConstraintSet:
                 columns.update(written)
                 counts[fitted.declared.label] += repaired
             whole = pa.RecordBatch.from_arrays([columns[n] for n in self.schema.names], schema=self.schema)
-            yield whole if given is None else with_cells(whole, given, rows)
+            yield whole if given is None else with_cells(whole, given, first + rows)
             rows += len(batch)
-        for label, repaired in counts.items():
-            if repaired:
-                logger.info("constraint %s: %d of %d sampled rows repaired", label, repaired, rows)
 
     def give(self, table: pa.Table, model: pa.Schema) -> pa.Table:
         """Cells that `known_cells` gave in the terms of the model's schema.
@@ -141,6 +149,17 @@ class ConstraintSet:
         return cls(
             pa.schema(fields, metadata), [d.restored(s) for d, s in zip(declared, states, strict=True)]
         )
+
+
+def logged(batches: Iterator[pa.RecordBatch], counts: Counter[str]) -> Iterator[pa.RecordBatch]:
+    """The same batches; at their end, what `counts` then says of repaired rows is logged."""
+    rows = 0
+    for batch in batches:
+        rows += len(batch)
+        yield batch
+    for label, repaired in counts.items():
+        if repaired:
+            logger.info("constraint %s: %d of %d sampled rows repaired", label, repaired, rows)
 
 
 class _Reduced:
