@@ -225,6 +225,18 @@ def test_figures_stand_beside_their_interval_floor_and_ceiling(page: str) -> Non
     assert "it needs &lt;a&gt; &amp; holdout" in page
 
 
+def test_an_attack_is_said_to_beat_its_control_only_when_its_whole_interval_does(findings: Findings) -> None:
+    risk = {"rate": 0.3, "control": 0.2, "attacks": 500, "controls": 500}
+    attacks = {
+        "inference": {"town": {**risk, "value": 0.1, "low": 0.02, "high": 0.2}},
+        "linkability": {"halves": {**risk, "value": 0.1, "low": -0.01, "high": 0.2}},
+    }
+    scores = {**findings.scores, "details": {**findings.scores["details"], "attacks": attacks}}
+    page = render_report(Findings("people 1", scores, {})).decode()
+    assert "Above the control at 95 %: inference: town.</figcaption>" in page
+    assert "linkability: halves" in page
+
+
 def test_the_same_findings_give_the_same_bytes_below_the_bound(findings: Findings, page: str) -> None:
     again = json.loads(json.dumps(findings.evidence))
     other = Findings(**{**vars(findings), "evidence": again})

@@ -39,7 +39,7 @@ def projection_map(real: pd.DataFrame, synthetic: pd.DataFrame, rows: Rows) -> d
     if found is None:
         return None
     leading = {
-        axis: sorted(found.contributions, key=lambda name: -found.contributions[name][axis])[:3]
+        axis: sorted(found.contributions, key=lambda name: -found.contributions[name][axis])[:2]
         for axis in (0, 1)
     }
     return {
@@ -87,6 +87,7 @@ def hexagon_map(real: np.ndarray, synthetic: np.ndarray, rows: Rows) -> dict[str
     listed = np.flatnonzero(show_real | show_other)
     return {
         "width": width,
+        "rows": [int(show_real[ours].sum()), int(show_other[theirs].sum())],
         "cells": [
             [int(distinct[i, 0]), int(distinct[i, 1]), *(round(float(part[i]), 6) for part in kept)]
             for i in listed

@@ -18,10 +18,14 @@ _TITLES = {
     "privacy.exact_copies": "Exact copies of training rows",
     "privacy.exact_copies_holdout": "Exact copies in the holdout (control)",
     "privacy.exact_copies_excess": "Exact copies beyond chance",
+    "privacy.membership_auc": "Membership inference",
+    "privacy.membership_tpr": "Members found at 1 % false alarms",
+    "privacy.nndr": "Nearest-neighbour distance ratio",
+    "privacy.inference": "Attribute inference",
     "privacy.dcr_share": "Rows nearer to train than to holdout",
     "privacy.dcr_median_ratio": "Median distance, train to holdout",
 }
-_KINDS = {"tstr": "trained on synthetic rows", "trtr": "trained on real rows", "ratio": "synthetic to real"}
+_KINDS = {"tstr": "trained on synthetic rows", "trtr": "trained on real rows", "ratio": "synthetic / real"}
 _ACRONYMS = {
     "auc": "AUC",
     "dcr": "DCR",
@@ -32,6 +36,7 @@ _ACRONYMS = {
     "mia": "MIA",
     "k": "k",
 }
+_SUFFIXES = {"_low": "lower end", "_holdout": "control"}
 GROUPS = {"fidelity": "Fidelity", "utility": "Utility", "privacy": "Privacy"}
 
 
@@ -71,8 +76,15 @@ class Figure:
 def read_figures(scores: Mapping[str, Any]) -> dict[str, Figure]:
     """Every figure of the scores, and those that could not be computed, in their order."""
     figures, reasons, details = scores["figures"], scores["reasons"], scores["details"].get("figures", {})
-    names = [*figures, *(name for name in reasons if name not in figures)]
+    names = [name for name in figures if not _is_mark(name, figures)]
+    names += [name for name in reasons if name not in figures]
     return {name: _figure(name, figures, reasons, details.get(name, {})) for name in names}
+
+
+def _is_mark(name: str, figures: Mapping[str, float]) -> bool:
+    """Whether the figure is another's ceiling or floor, and so shown beside it."""
+    stem, _, mark = name.rpartition("_")
+    return mark in ("ceiling", "floor") and stem in figures
 
 
 def _figure(
@@ -83,6 +95,10 @@ def _figure(
     marks = {}
     for mark in ("ceiling", "floor", "control"):
         found = about.get(mark, figures.get(f"{name}_{mark}"))
+        if (
+            mark == "control" and "rate" in about
+        ):  # an attack's control is to be compared with its rate, not its gain
+            continue
         if isinstance(found, int | float):
             marks[mark] = float(found)
     if meaning is not None and meaning.control in figures:
@@ -106,14 +122,17 @@ def title_of(name: str) -> str:
     """A figure's name in plain words.
 
     >>> title_of("privacy.singling_out_risk"), title_of("utility.income.ratio")
-    ('Singling out risk', 'income, synthetic to real')
+    ('Singling out risk', 'Predicting income: synthetic / real')
     """
     if name in _TITLES:
         return _TITLES[name]
     group, _, rest = name.partition(".")
     stem, _, kind = rest.rpartition(".")
     if group == "utility" and kind in _KINDS:
-        return f"{stem}, {_KINDS[kind]}"
+        return f"Predicting {stem}: {_KINDS[kind]}"
+    for suffix, said in _SUFFIXES.items():
+        if name.endswith(suffix):
+            return f"{title_of(name.removesuffix(suffix))}, {said}"
     words = [_ACRONYMS.get(word, word) for word in rest.replace("_", " ").replace(".", ": ").split(" ")]
     text = " ".join(words) or name
     return text[:1].upper() + text[1:]
@@ -141,6 +160,8 @@ HEADLINES: Sequence[str] = (
     "privacy.exact_copies_excess",
     "privacy.membership_auc",
     "privacy.singling_out",
+    "privacy.linkability",
+    "privacy.inference",
 )
 """What a reader asks for first, where it was computed."""
 

@@ -9,12 +9,13 @@ from markupsafe import Markup
 from tasks.services.report.charts import Chart
 from tasks.services.report.charts.curves import distance_chart, roc_chart, training_charts, units_chart
 from tasks.services.report.charts.distributions import difference, overlay_chart
-from tasks.services.report.charts.gauges import gauge
+from tasks.services.report.charts.gauges import attack_chart, gauge
 from tasks.services.report.charts.maps import hexagon_charts, pair_charts
 from tasks.services.report.figures import GROUPS, Figure, headlines, read_figures, title_of
 
 MOST_COLUMNS = 60
 """Columns that are drawn, the least alike first; a wide table's others stand in the table of columns."""
+DETECTION = ("fidelity.c2st", "fidelity.c2st_holdout", "fidelity.lr")
 State = Literal["published", "refused", "unjudged"]
 
 
@@ -200,7 +201,7 @@ def build(findings: Findings) -> dict[str, Any]:
     bounds = {result["metric"]: result["rule"] for result in (findings.verdict or {}).get("results", [])}
     charts, left_out = column_charts(findings)
     evidence, details = findings.evidence, findings.scores["details"]
-    closest = evidence.get("closest")
+    closest, attacks = evidence.get("closest"), details.get("attacks")
     detector = evidence.get("detector")
     outcomes = (findings.validation or {}).get("outcomes", [])
     return {
@@ -219,8 +220,18 @@ def build(findings: Findings) -> dict[str, Any]:
         "column_scores": details.get("columns", {}),
         "pairs": pair_charts(evidence["pairs"]) if evidence.get("pairs") else [],
         "projection": projection_section(evidence),
+        "detected": [
+            FigureView(f, gauge(f, f"detected-{i}", bounds.get(f.name)))
+            for i, f in enumerate(figures.values())
+            if f.name in DETECTION and f.value is not None
+        ],
         "detector": [roc_chart(detector, findings.scores["figures"])] if detector else [],
-        "closest": [distance_chart(closest)] if closest else [],
+        "privacy": [
+            *([distance_chart(closest)] if closest else []),
+            *([attack_chart(attacks)] if attacks else []),
+        ],
+        "closest": bool(closest),
+        "attacks": bool(attacks),
         "training": training_charts(findings.history) if findings.history else [],
         "latent": latent_section(evidence),
         "suppressed": suppressed(evidence),

@@ -5,8 +5,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tasks.services.report.charts import Chart
 from tasks.services.report.figures import Figure, written
-from tasks.services.report.svg import Plot, linear, points, tag
+from tasks.services.report.svg import Plot, linear, percent, points, shortened, tag, ticks
 
 WIDTH, HEIGHT = 200.0, 34.0
 
@@ -58,3 +59,40 @@ def _triangle(x: float, tip: float, height: float) -> Markup:
     return tag(
         "polygon", class_="mark", points=points([(x, tip), (x - 4.5, tip + height), (x + 4.5, tip + height)])
     )
+
+
+def attack_chart(attacks: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Chart:
+    """What each attack gains on people of the training table beyond what it gains on people of the holdout."""
+    rows = [
+        (f"{attack.replace('_', ' ')}: {part}", about)
+        for attack, parts in attacks.items()
+        for part, about in parts.items()
+    ]
+    plot = Plot(560, 24 * len(rows) + 52, (10, 14, 42, 190))
+    ends = [about[key] for _, about in rows for key in ("low", "high", "value")]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    pad = 0.08 * (high - low) or 0.05
+    place = linear(low - pad, high + pad, plot.left, plot.right)
+    plot.line(place(0), plot.top, place(0), plot.bottom, "control line")
+    for i, (label, about) in enumerate(rows):
+        y = plot.top + 24 * (i + 0.5)
+        plot.text(plot.left - 8, y + 3.5, shortened(label, 32), "name", "end")
+        plot.line(place(about["low"]), y, place(about["high"]), y, "interval")
+        plot.add(tag("circle", class_="value", cx=place(about["value"]), cy=y, r=4.5))
+    plot.bottom_axis(
+        place, [(t, f"{100 * t:g} %") for t in ticks(low - pad, high + pad, 5)], "gain beyond the control"
+    )
+    beaten = [label for label, about in rows if about["low"] > 0]
+    said = (
+        f"Above the control at 95 %: {', '.join(beaten)}."
+        if beaten
+        else "No attack beats its control at 95 %."
+    )
+    cells = [
+        [label, percent(a["rate"]), percent(a["control"]), written(a["value"]),
+         f"{written(a['low'])} to {written(a['high'])}", f"{a['attacks']:,}"]
+        for label, a in rows
+    ]  # fmt: skip
+    picture = plot.render("attacks", "Attacks: gain beyond the control", said)
+    header = ("attack", "success on train", "on the holdout", "gain", "95 % interval", "attacks")
+    return Chart("attacks", "Attacks against their control", picture, said, header, cells)

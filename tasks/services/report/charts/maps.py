@@ -92,18 +92,20 @@ def hexagon_charts(
     most = max((max(a, b) for _, _, a, b in shown), default=0.0) or 1.0
     overlap = sum(min(a, b) for _, _, a, b in shown)
     both = sum(1 for _, _, a, b in shown if a and b)
-    text = f"{percent(overlap)} of the rows overlap: they fall alike in {both} shared hexagons."
+    beyond = sum(1 for _, _, a, b in shown if _beyond_chance(a, b, found["rows"]))
+    text = f"{percent(overlap)} of the rows overlap. {beyond} of {len(shown)} hexagons differ beyond chance."
     only = [sum(1 for c in shown if c[k] and not c[5 - k]) for k in (2, 3)]
     rows = [
         ["rows that overlap", percent(overlap)],
         ["hexagons with both", str(both)],
+        ["hexagons that differ beyond chance", str(beyond)],
         [f"hexagons with {words[0]} rows alone", str(only[0])],
         [f"hexagons with {words[1]} rows alone", str(only[1])],
     ]
     views = [
         (words[0], "even", lambda a, b: math.sqrt(a / most)),
         (words[1], "even", lambda a, b: math.sqrt(b / most)),
-        ("Difference", "", lambda a, b: math.copysign(math.sqrt(abs(b - a) / most), b - a)),
+        ("Difference beyond chance", "", lambda a, b: _beyond_chance(a, b, found["rows"])),
     ]
     charts = []
     for k, (title, kind, value) in enumerate(views):
@@ -123,6 +125,20 @@ def hexagon_charts(
             )
         )
     return charts
+
+
+def _beyond_chance(first: float, second: float, rows: Sequence[int]) -> float:
+    """How surely two shares differ, -1 .. 1: 0 below two standard errors, full at six or more.
+
+    A cell that is left blank may hold up to nine rows: it is taken to.
+    """
+    least = [9.0 / max(1, n) for n in rows]
+    a, b = (
+        share or min(least[k], other) for k, (share, other) in enumerate(((first, second), (second, first)))
+    )
+    spread = math.sqrt(a / max(1, rows[0]) + b / max(1, rows[1]))
+    z = (b - a) / spread if spread else 0.0
+    return 0.0 if abs(z) < 2 else math.copysign(min(1.0, abs(z) / 6), z)
 
 
 def _hexagons(
