@@ -74,7 +74,8 @@ class Unique:
         """See `Constraint`: every row but the first of its kind."""
         seen = Seen([self])
         for columns in batches_of(source, self.columns):
-            yield seen.repeats(columns)
+            read = seen.read(columns)
+            yield np.array([bool(seen.broken(read, row)) for row in range(len(read[0][0]))], bool)
 
     def fit(self, source: TableSource) -> "FittedUnique":
         """See `Constraint`."""
@@ -110,24 +111,20 @@ class Seen:
         self._constraints = constraints
         self._keys: list[set[int]] = [set() for _ in constraints]
 
-    def repeats(self, columns: Columns, counts: Counter[str] | None = None) -> np.ndarray:
-        """Which rows (rows,) bool repeat an earlier one, in this batch or before; the others are remembered.
+    def read(self, columns: Columns) -> list[tuple[list[int], list[bool]]]:
+        """For each constraint the rows' keys, and which rows have one."""
+        found = (keys_of(columns, constraint.columns) for constraint in self._constraints)
+        return [(keys.tolist(), present.tolist()) for keys, present in found]
 
-        How many rows break each constraint is added to `counts`.
-        """
-        found = [keys_of(columns, constraint.columns) for constraint in self._constraints]
-        repeated = np.zeros(len(found[0][0]), bool)
-        for constraint, (keys, present), before in zip(self._constraints, found, self._keys, strict=True):
-            rows = np.flatnonzero(present)
-            _, firsts = np.unique(keys[rows], return_index=True)
-            again = np.ones(len(rows), bool)
-            again[firsts] = [key in before for key in keys[rows[firsts]].tolist()]
-            repeated[rows] |= again
-            if counts is not None:
-                counts[constraint.label] += int(again.sum())
-        for (keys, present), before in zip(found, self._keys, strict=True):
-            before.update(keys[present & ~repeated].tolist())
-        return repeated
+    def broken(self, read: list[tuple[list[int], list[bool]]], row: int) -> list[str]:
+        """The constraints that a row breaks; a row that breaks none is remembered."""
+        zipped = list(zip(self._constraints, read, self._keys, strict=True))
+        out = [c.label for c, (keys, present), before in zipped if present[row] and keys[row] in before]
+        if not out:
+            for _, (keys, present), before in zipped:
+                if present[row]:
+                    before.add(keys[row])
+        return out
 
 
 def keys_of(columns: Columns, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -154,23 +151,28 @@ def keep_unique(
     """
     seen, first = Seen(constraints), 0
     for batch in batches:
-        pool = pa.Table.from_batches([batch])
+        draws = [pa.Table.from_batches([batch])]
+        read = [seen.read(_columns(draws[0]))]
         places = np.arange(len(batch))
-        left = np.flatnonzero(seen.repeats(_columns(pool), counts))
-        for round_ in range(MOST_ROUNDS):
-            if not len(left):
-                break
-            drawn = redraw(first, len(batch), round_).take(pa.array(left))
-            again = seen.repeats(_columns(drawn))
-            places[left[~again]] = pool.num_rows + np.flatnonzero(~again)
-            pool, left = pa.concat_tables([pool, drawn]), left[again]
-        if len(left):
-            label = "; ".join(constraint.label for constraint in constraints)
-            raise ConditionError(
-                f"constraint {label}: {len(left)} rows still repeat earlier ones after {MOST_ROUNDS} draws, for these "
-                "columns hardly take more values: ask for fewer rows, loosen what is given, or drop the constraint"
-            )
-        yield batch if pool.num_rows == len(batch) else _one_batch(pool, places)
+        # One row after the other: a row must not depend on those that follow it.
+        for row in range(len(batch)):
+            broken = seen.broken(read[0], row)
+            counts.update(broken)
+            round_ = 0
+            while broken:
+                round_ += 1
+                if round_ > MOST_ROUNDS:
+                    raise ConditionError(
+                        f"constraint {'; '.join(broken)}: row {first + row} still repeats an earlier one after "
+                        f"{MOST_ROUNDS} draws, for these columns hardly take more values: ask for fewer rows, loosen "
+                        "what is given, or drop the constraint"
+                    )
+                if round_ == len(draws):
+                    draws.append(redraw(first, len(batch), round_))
+                    read.append(seen.read(_columns(draws[round_])))
+                broken = seen.broken(read[round_], row)
+            places[row] += round_ * len(batch)
+        yield batch if len(draws) == 1 else _one_batch(pa.concat_tables(draws), places)
         first += len(batch)
 
 
