@@ -20,6 +20,7 @@ from tasks.services.generators import (
     reference_generator,
     training_history,
 )
+from tasks.services.rates import count_stages
 from tasks.services.store import StoreError, local_path, open_store, split_uri
 from tasks.services.tables import OpenedTable, open_table, read_whole, reference_table
 from tvae_core.constraints.propose import propose_constraints
@@ -74,9 +75,17 @@ def fit(
         def on_epoch(epoch: dict[str, Any]) -> None:
             console.say("train", describe_epoch(epoch), epoch["epoch"], epoch["epochs"])
 
+        on_rows = count_stages(lambda text: console.say("train", text))
         with _directory_to_fill(target) as path:
             digest = fit_generator(
-                source, declared, model, seed=seed, device=device, path=path, on_epoch=on_epoch
+                source,
+                declared,
+                model,
+                seed=seed,
+                device=device,
+                path=path,
+                on_epoch=on_epoch,
+                on_rows=on_rows,
             )
     return f"generator {digest[:12]} lies at {out}"
 

@@ -21,6 +21,7 @@ from tasks.services.generators import (
 from tasks.services.keys import derive_seed
 from tasks.services.messages import forward_messages
 from tasks.services.planning import read_schema
+from tasks.services.rates import count_stages
 from tasks.services.store import open_store
 from tasks.services.tables import open_split
 from tasks.stage import RETRY_STORE, STAGE
@@ -66,6 +67,7 @@ def fit_and_keep(
             device=device,
             path=path,
             on_epoch=_epoch_lines(f"training-{version}"),
+            on_rows=count_stages(lambda text: say("train", text)),
             checkpoint=checkpoint,
             checkpoint_minutes=checkpoint_minutes,
         )

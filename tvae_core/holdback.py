@@ -18,10 +18,10 @@ def hold_back(source: TableSource, schema: TableSchema, fraction: float, seed: i
     rows = source.num_rows
     if fraction == 0.0 or rows * fraction < 1:
         return np.zeros(rows, bool)
-    groups = np.arange(rows) if schema.entity is None else entity_numbers(source, schema.entity)
-    count = int(groups.max()) + 1
+    groups = None if schema.entity is None else entity_numbers(source, schema.entity)
+    count = rows if groups is None else int(groups.max()) + 1
     chosen = numpy_generator(seed, "hold back").permutation(count) < max(1, round(count * fraction))
-    held: np.ndarray = chosen[groups]
+    held: np.ndarray = chosen if groups is None else chosen[groups]
     return held if 0 < held.sum() < rows else np.zeros(rows, bool)
 
 

@@ -1,7 +1,7 @@
 """A whole table as codes and scalars, and back."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ from tvae_core.schema import ColumnKind, ColumnSchema, TableSchema, refuse_unsup
 from tvae_core.settings import ModelSettings
 from tvae_core.sources import TableSource
 
+OnRows = Callable[[int, int], None]
+
 # Codecs are fitted to at most this many rows; every level, minimum and maximum of the others is still seen.
 ROWS_FOR_CODECS = 1_000_000
 
@@ -33,11 +35,12 @@ ROWS_FOR_CODECS = 1_000_000
 class EncodedTable:
     """A table as the model sees it: `codes` (rows, columns) int16 or int32, `scalars` (rows, scalars) float32.
 
-    Columns that are not modelled have no place in it.
+    Columns that are not modelled have no place in it. `in_memory` is False where the arrays are mapped from files.
     """
 
     codes: np.ndarray
     scalars: np.ndarray
+    in_memory: bool = True
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -47,10 +50,6 @@ class EncodedTable:
         digest = hashlib.sha256(np.ascontiguousarray(self.codes).data)
         digest.update(np.ascontiguousarray(self.scalars).data)
         return digest.hexdigest()
-
-    def take(self, rows: np.ndarray) -> "EncodedTable":
-        """The given rows (a mask or numbers)."""
-        return EncodedTable(self.codes[rows], self.scalars[rows])
 
 
 class TableCodec:
@@ -80,18 +79,26 @@ class TableCodec:
             raise DataError("the table has identifiers only: expected at least one column to model")
         return cls(source.schema.remove_metadata(), codecs)
 
-    def encode(self, source: TableSource) -> EncodedTable:
+    def encode(self, source: TableSource, on_rows: OnRows | None = None) -> EncodedTable:
         """Encode a table batch by batch. Raises DataError for values that training has not seen."""
         rows = source.num_rows
         codes = np.empty((rows, len(self.modelled)), self.layout.code_dtype)
         scalars = np.empty((rows, self.layout.scalars), np.float32)
         start = 0
-        for batch in source.batches():
-            part = self.encode_batch(batch)
+        for part in self.encode_batches(source, on_rows):
             stop = start + len(part)
             codes[start:stop], scalars[start:stop] = part.codes, part.scalars
             start = stop
         return EncodedTable(codes, scalars)
+
+    def encode_batches(self, source: TableSource, on_rows: OnRows | None = None) -> Iterator[EncodedTable]:
+        """The table's record batches, encoded; `on_rows` gets the rows done and all rows."""
+        done = 0
+        for batch in source.batches():
+            yield self.encode_batch(batch)
+            done += len(batch)
+            if on_rows is not None:
+                on_rows(done, source.num_rows)
 
     def encode_batch(self, batch: pa.RecordBatch) -> EncodedTable:
         """Encode one record batch."""

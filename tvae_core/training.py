@@ -6,6 +6,7 @@ History is plain JSON, a record per epoch; the best weights are a copy, never a 
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,9 +21,11 @@ from tvae_core.networks import Networks
 from tvae_core.prior import ROWS_FOR_PRIOR
 from tvae_core.randomness import torch_generator
 from tvae_core.settings import ModelSettings
+from tvae_core.table import OnRows
 from tvae_core.trainer import EpochPlace, Trainer, Weights
 
 OnEpoch = Callable[[dict[str, Any]], None]
+OnStageRows = Callable[[str, int, int], None]
 
 # Training steps for a table of up to this many rows; more rows earn more, but far from proportionally.
 STEPS, ROWS_OF_STEPS = 1_200, 20_000
@@ -31,6 +34,11 @@ CALIBRATION_ROWS = 20_000
 # Training has diverged when the mean loss exceeds the first step's by this many times it (at least this many nats) in
 # so many epochs on end, or in the last one: a hot start may still cool down.
 DIVERGED, DIVERGED_EPOCHS = 10.0, 3
+
+
+def stage_rows(on_rows: OnStageRows | None, stage: str) -> OnRows | None:
+    """The same callback for one stage."""
+    return None if on_rows is None else partial(on_rows, stage)
 
 
 def evaluate(networks: Networks, weights: Weights, rows: Rows, seed: int) -> tuple[float, list[float], int]:
@@ -67,6 +75,7 @@ def train(
     *,
     seed: int,
     on_epoch: OnEpoch | None = None,
+    on_rows: OnStageRows | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> list[Record]:
     """Fit the networks in place, ending with the best weights seen; returns one record per epoch.
@@ -85,7 +94,9 @@ def train(
     place = checkpoints.resume(trainer, course) if checkpoints is not None else None
     for epoch in range(place.epoch if place else 1, settings.epochs + 1):
         place = place or trainer.start_epoch(epoch)
-        for _ in trainer.epoch(train_rows, place):
+        for seen in trainer.epoch(train_rows, place):
+            if on_rows is not None:
+                on_rows(f"epoch {epoch}", seen, len(train_rows))
             if checkpoints is not None:
                 checkpoints.offer(trainer, course, place)
         record = close_epoch(trainer, place, course, held_back, seed)

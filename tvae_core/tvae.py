@@ -30,7 +30,8 @@ from tvae_core.schema import TableSchema, infer_schema
 from tvae_core.settings import CHECKPOINT_MINUTES, ModelSettings, Preset
 from tvae_core.sources import as_source
 from tvae_core.table import EncodedTable, TableCodec
-from tvae_core.training import OnEpoch, fit_prior, size_to_table, train
+from tvae_core.token_file import encoded_table
+from tvae_core.training import OnEpoch, OnStageRows, fit_prior, size_to_table, stage_rows, train
 from tvae_core.version import __version__
 
 LARGEST_SEED = 2**63 - 1
@@ -76,13 +77,15 @@ class TVAE:
         schema: TableSchema | None = None,
         *,
         on_epoch: OnEpoch | None = None,
+        on_rows: OnStageRows | None = None,
         checkpoint: CheckpointKeeper | str | Path | None = None,
         checkpoint_minutes: float = CHECKPOINT_MINUTES,
     ) -> Self:
         """Learn a table and return self.
 
         `data` is a DataFrame, an Arrow table, a Parquet file or a directory of parts, or any `TableSource`.
-        Without a `schema` the one that `infer_schema` proposes is used. `on_epoch` gets each epoch's record.
+        Without a `schema` the one that `infer_schema` proposes is used. `on_epoch` gets each epoch's record;
+        `on_rows` a stage (`encode`, `epoch 1`, ...), rows done and all rows, many times.
         With a `checkpoint` (a file, or any `CheckpointKeeper`) the state of training is kept there, so that a fit that
         was killed goes on where it was when it is called again; at most `checkpoint_minutes` of work are lost.
         The same data, settings and seed give the same generator on the same kind of machine, unless `max_minutes`
@@ -99,14 +102,14 @@ class TVAE:
         modelled = self.constraints_.reduced(self.schema_)
         reduced = self.constraints_.reduce(source, modelled)
         self.codec_ = TableCodec.fit(reduced, modelled, settings, seed=self.seed)
-        table = self.codec_.encode(reduced)
         held_back = hold_back(source, self.schema_, settings.validation_fraction or 0.0, self.seed)
         self.settings_ = size_to_table(settings, int((~held_back).sum()))
-        checkpoints = None
-        if checkpoint is not None:
-            keeper = CheckpointFile(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
-            checkpoints = Checkpoints(keeper, checkpoint_minutes, self._fingerprint(table, held_back))
-        self._train(table.take(~held_back), table.take(held_back), on_epoch, checkpoints)
+        with encoded_table(self.codec_, reduced, stage_rows(on_rows, "encode")) as table:
+            checkpoints = None
+            if checkpoint is not None:
+                keeper = CheckpointFile(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
+                checkpoints = Checkpoints(keeper, checkpoint_minutes, self._fingerprint(table, held_back))
+            self._train(table, held_back, on_epoch=on_epoch, on_rows=on_rows, checkpoints=checkpoints)
         return self
 
     def _fingerprint(self, table: EncodedTable, held_back: np.ndarray) -> str:
@@ -118,25 +121,19 @@ class TVAE:
         }  # fmt: skip
         return hashlib.sha256(canonical_json(made_of)).hexdigest()
 
-    def _train(
-        self,
-        rows: EncodedTable,
-        held_back: EncodedTable,
-        on_epoch: OnEpoch | None,
-        checkpoints: Checkpoints | None,
-    ) -> None:
+    def _train(self, table: EncodedTable, held_back: np.ndarray, **options: Any) -> None:
         layout = self.codec_.layout
         # torch's layers initialise themselves from the global generator: its state is put back.
         with torch.random.fork_rng(devices=[]):
             networks = Networks.fresh(self.settings_, layout, torch_generator(self.seed, "initialise"))
         self.networks_ = networks.to(self.device)
-        train_rows = Batches(rows, layout, self.device)
-        validation_rows = Batches(held_back, layout, self.device) if len(held_back) else None
+        train_rows, validation_rows = (
+            Batches(table, layout, self.device, np.flatnonzero(side)) for side in (~held_back, held_back)
+        )
         with fast_products():
             self.history_ = train(
-                self.networks_, train_rows, validation_rows, self.settings_, seed=self.seed, on_epoch=on_epoch,
-                checkpoints=checkpoints,
-            )  # fmt: skip
+                self.networks_, train_rows, validation_rows or None, self.settings_, seed=self.seed, **options
+            )
             fit_prior(self.networks_, train_rows, seed=self.seed)
 
     def sample(self, n: int | None = None, **options: Any) -> pd.DataFrame:
