@@ -5,12 +5,22 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from tasks.services.scores import Scores
 from tvae_core.errors import TVAEError
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a scoring: its name, the figures that it owes, and ``compute(scores, tables)``."""
+
+    name: str
+    figures: Sequence[str]
+    compute: Callable[[Scores, Any], None]
 
 
 class Steps:

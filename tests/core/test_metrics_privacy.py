@@ -6,9 +6,8 @@ import pyarrow as pa
 import pytest
 
 from tvae_core.errors import DataError
-from tvae_core.metrics import privacy
 from tvae_core.metrics.frames import row_hashes
-from tvae_core.metrics.privacy import ClosestRecords, closest_records, exact_copies, nearest_rows
+from tvae_core.metrics.privacy import ClosestRecords, closest_records, exact_copies
 from tvae_core.schema import infer_schema
 from tvae_core.sources import as_source
 
@@ -37,30 +36,6 @@ def test_no_rows_to_look_for_are_refused():
         exact_copies(np.empty(0, np.uint64), np.ones(3, np.uint64))
 
 
-def test_distances_match_hand_computed_ones():
-    nan = np.nan
-    query = np.array([[0, 1]]), np.array([[0.5, nan]], np.float32)
-    for levels, numbers, distance in [
-        ([0, 1], [0.5, nan], 0.0),  # the same row, missing in the same place
-        ([0, 2], [0.5, nan], 1.0),  # one level differs
-        ([0, 1], [0.25, nan], 0.25),  # numbers differ by a quarter of the range
-        ([0, 1], [0.5, 0.9], 1.0),  # missing against present, whatever the value
-        ([3, 2], [0.0, 0.1], 3.5),
-    ]:
-        reference = np.array([levels]), np.array([numbers], np.float32)
-        assert nearest_rows(query, reference).distance == pytest.approx([distance])
-
-
-def test_the_closest_of_several_rows_counts_whatever_the_block_size(monkeypatch):
-    rng = np.random.default_rng(0)
-    query = rng.integers(0, 3, (50, 2)), rng.random((50, 3)).astype(np.float32)
-    reference = rng.integers(0, 3, (40, 2)), rng.random((40, 3)).astype(np.float32)
-    every = (query[0][:, None] != reference[0]).sum(-1) + np.abs(query[1][:, None] - reference[1]).sum(-1)
-    np.testing.assert_allclose(nearest_rows(query, reference).distance, every.min(1), rtol=1e-5)
-    monkeypatch.setattr(privacy, "BLOCK_PAIRS", 100)
-    np.testing.assert_allclose(nearest_rows(query, reference).distance, every.min(1), rtol=1e-5)
-
-
 def test_the_share_and_the_ratio_match_a_table_small_enough_to_do_by_hand():
     # range 0 .. 10; distances to train .1, .1, 0 and to holdout .9, .3, .4: nearer, nearer, nearer
     train, holdout = pd.DataFrame({"x": [0.0, 5.0]}), pd.DataFrame({"x": [10.0, 9.0]})
@@ -70,6 +45,9 @@ def test_the_share_and_the_ratio_match_a_table_small_enough_to_do_by_hand():
     assert (result.median_train, result.median_holdout) == pytest.approx((0.1, 0.4))
     assert result.median_ratio == pytest.approx(0.25)
     assert (result.queries, result.train_rows, result.holdout_rows) == (3, 2, 2)
+    # closest / second closest to train: .1/.4, .1/.6, 0/.5; to the holdout .8/.9, .3/.4, .4/.5
+    assert result.nndr_train == pytest.approx(np.quantile([0.25, 1 / 6, 0.0], 0.05), abs=1e-6)
+    assert result.nndr_holdout == pytest.approx(np.quantile([8 / 9, 0.75, 0.8], 0.05), abs=1e-6)
 
 
 def test_a_row_as_close_to_both_tables_counts_half():
@@ -130,11 +108,11 @@ def test_a_few_remembered_rows_raise_the_share_by_half_their_part():
 
 @pytest.mark.parametrize(("train", "holdout", "ratio"), [(0.0, 0.0, 1.0), (0.2, 0.4, 0.5)])
 def test_the_ratio_of_medians_is_one_when_both_are_zero(train, holdout, ratio):
-    assert ClosestRecords(0.5, 0.4, 0.6, train, holdout, 10, 10, 10).median_ratio == ratio
+    assert ClosestRecords(0.5, 0.4, 0.6, train, holdout, 0.5, 0.5, 10, 10, 10).median_ratio == ratio
 
 
 def test_the_ratio_of_medians_is_undefined_when_only_the_holdouts_is_zero():
-    assert np.isnan(ClosestRecords(0.5, 0.4, 0.6, 0.1, 0.0, 10, 10, 10).median_ratio)
+    assert np.isnan(ClosestRecords(0.5, 0.4, 0.6, 0.1, 0.0, 0.5, 0.5, 10, 10, 10).median_ratio)
 
 
 def test_constant_and_all_missing_columns_add_nothing():

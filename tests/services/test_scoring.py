@@ -11,9 +11,8 @@ import pyarrow as pa
 import pytest
 
 from configs import shipped_policy
-from tasks.services import scoring
 from tasks.services.gate import apply_policy
-from tasks.services.scoring import score_tables
+from tasks.services.scoring import fidelity, score_tables
 from tvae_core.errors import DataError, SchemaError
 from tvae_core.schema import ColumnKind, ColumnSchema, TableSchema, infer_schema
 from tvae_core.sources import as_source
@@ -25,8 +24,13 @@ ALL_FIGURES = {
     ),
     *(f"utility.label.{name}" for name in ("tstr", "trtr", "ratio")),
     *(f"privacy.exact_copies{name}" for name in ("", "_holdout", "_excess")),
-    "privacy.dcr_share",
-    "privacy.dcr_median_ratio",
+    *(f"privacy.{name}" for name in ("dcr_share", "dcr_median_ratio", "nndr", "nndr_holdout")),
+    *(f"privacy.{name}" for name in ("membership_auc", "membership_tpr")),
+    *(
+        f"privacy.{name}{end}"
+        for name in ("near_copies", "singling_out", "linkability", "inference")
+        for end in ("", "_low")
+    ),
 }
 
 
@@ -126,15 +130,17 @@ def test_every_step_is_announced_before_it_runs():
     score(on_progress=told.append)
     assert told[0] == "read the tables"
     assert "utility for label" in told
-    assert told[-1] == "distance to closest record"
+    assert told[-1] == "membership"
 
 
 def test_without_a_holdout_the_rest_is_computed_and_the_reason_is_given():
     scores = score(holdout=None)
     missing = {
-        name for name in ALL_FIGURES if name.startswith("utility") or "holdout" in name or "dcr" in name
-    }
-    assert set(scores.reasons) == missing | {"privacy.exact_copies_excess"}
+        name
+        for name in ALL_FIGURES
+        if name.startswith(("utility", "privacy")) or name.endswith("_holdout")
+    } - {"privacy.exact_copies"}
+    assert set(scores.reasons) == missing
     assert set(scores.figures) == ALL_FIGURES - set(scores.reasons)
     assert all("holdout" in reason for reason in scores.reasons.values())
 
@@ -183,7 +189,7 @@ def test_a_step_that_breaks_is_reported_without_its_message(monkeypatch, caplog)
     def broken(*_args, **_settings):
         raise ValueError("could not convert 'a private value'")
 
-    monkeypatch.setattr(scoring, "c2st", broken)
+    monkeypatch.setattr(fidelity, "c2st", broken)
     scores = score()
     assert "ValueError" in scores.reasons["fidelity.c2st"]
     assert "private" not in json.dumps(scores.to_dict()) + caplog.text

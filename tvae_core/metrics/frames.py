@@ -142,6 +142,28 @@ def row_hashes(source: TableSource, schema: TableSchema) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0, np.uint64)
 
 
+def value_codes(source: TableSource, schema: TableSchema) -> np.ndarray:
+    """Hash every value of the scored columns to 32 bits: equal values have equal codes in all tables.
+
+    Two different values of a column share a code with probability 2^-32. Four bytes a value are held.
+
+    Returns:
+        uint32, shape (source.num_rows, scored columns).
+
+    Raises:
+        SchemaError: a column of the schema is missing, or holds values of another family.
+    """
+    check_columns(source.schema, schema)
+    columns = scored_columns(schema)
+    out = np.empty((source.num_rows, len(columns)), np.uint32)
+    start = 0
+    for batch in source.batches():
+        for j, column in enumerate(columns):
+            out[start : start + batch.num_rows, j] = _hash_column(batch, column).astype(np.uint32)
+        start += batch.num_rows
+    return out
+
+
 @dataclass
 class Extent:
     """What a column's values cover: its range (NaN when it has none), its levels, and whether any value is missing."""
@@ -243,13 +265,18 @@ def _decoded(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 def _hash_batch(batch: pa.RecordBatch, columns: Sequence[ColumnSchema]) -> np.ndarray:
     total = np.zeros(batch.num_rows, np.uint64)
     for column in columns:
-        values = _decoded(batch.column(column.name))
-        hashes = pd.util.hash_array(_hashable(values, column), categorize=True)
-        hashes[values.is_null().to_numpy(zero_copy_only=False)] = _MISSING_HASH
+        hashes = _hash_column(batch, column)
         total = (
             total ^ hashes
         ) * _COMBINE + hashes  # order matters, so that equal values may not swap columns
     return total
+
+
+def _hash_column(batch: pa.RecordBatch, column: ColumnSchema) -> np.ndarray:
+    values = _decoded(batch.column(column.name))
+    hashes = pd.util.hash_array(_hashable(values, column), categorize=True)
+    hashes[values.is_null().to_numpy(zero_copy_only=False)] = _MISSING_HASH
+    return hashes
 
 
 def _hashable(values: pa.Array, column: ColumnSchema) -> np.ndarray:

@@ -21,3 +21,15 @@ MAX_TARGET_LEVELS = 30
 
 FOLDS = 3
 """Folds of every cross-validated detection score."""
+
+ATTACKS = 2_000
+"""Guesses of every attack, on training rows and on holdout rows alike: a rate is known to about +-.02."""
+
+ATTACK_REFERENCES = 50_000
+"""Synthetic rows that an attacker searches."""
+
+MEMBERSHIP_ROWS = 5_000
+"""Members, and as many non-members, that a membership attack is tried on: its AUC is known to about +-.011."""
+
+NEAR_COPY_QUERIES = 200_000
+"""Synthetic rows whose near copies are looked for; the real rows are all searched, through an index."""

@@ -11,9 +11,12 @@ import numpy as np
 import pandas as pd
 
 from tvae_core.errors import DataError
-from tvae_core.metrics.frames import categorical_columns, numeric_columns, ordinal
-from tvae_core.metrics.limits import BLOCK_PAIRS, CLOSEST_QUERIES, CLOSEST_REFERENCES
+from tvae_core.metrics.limits import CLOSEST_QUERIES, CLOSEST_REFERENCES
+from tvae_core.metrics.mixed import Mixed, Nearest, comparable, nearest_rows
 from tvae_core.metrics.uncertainty import wilson_interval
+
+LOW_TAIL = 0.05
+"""Quantile of the distance ratios that is looked at: copies are few, and stand in the low tail."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class ClosestRecords:
         high: upper end.
         median_train: median distance to the closest of as many training rows as there are holdout rows.
         median_holdout: median distance to the closest holdout row.
+        nndr_train: 5 % quantile of the nearest-neighbour distance ratio (NNDR), closest / second closest, to as
+            many training rows as there are holdout rows: near 0 where rows point at one training row.
+        nndr_holdout: the same of the holdout rows, its control.
         queries: synthetic rows looked at.
         train_rows: training rows that they were compared with.
         holdout_rows: holdout rows that they were compared with.
@@ -55,6 +61,8 @@ class ClosestRecords:
     high: float
     median_train: float
     median_holdout: float
+    nndr_train: float
+    nndr_holdout: float
     queries: int
     train_rows: int
     holdout_rows: int
@@ -67,20 +75,6 @@ class ClosestRecords:
         if self.median_holdout == 0:
             return 1.0 if self.median_train == 0 else math.nan
         return self.median_train / self.median_holdout
-
-
-@dataclass(frozen=True)
-class Nearest:
-    """For every query row: the distance to its closest reference row, float32 (n,), and how many are as close."""
-
-    distance: np.ndarray
-    ties: np.ndarray
-
-    def merged(self, other: "Nearest") -> "Nearest":
-        """The closest of both references."""
-        distance = np.minimum(self.distance, other.distance)
-        ties = self.ties * (self.distance == distance) + other.ties * (other.distance == distance)
-        return Nearest(distance, ties)
 
 
 def exact_copies(rows: np.ndarray, train: np.ndarray) -> Copies:
@@ -112,8 +106,7 @@ def closest_records(
 ) -> ClosestRecords:
     """Compare each synthetic row's distance to its closest training row with that to its closest holdout row.
 
-    The distance adds, over columns, the absolute difference of numbers divided by their range in train and
-    holdout together, and 1 for each level that differs. A number that is missing on one side only counts 1.
+    Distances are those of `tvae_core.metrics.mixed`, with the range of numbers in train and holdout together.
 
     A row made without looking at train has a training row as its closest with probability
     p = train rows / (train + holdout rows), because the two are drawn alike. The share s that is observed is
@@ -145,7 +138,7 @@ def closest_records(
     ]
     train_rows, holdout_rows, n = map(len, drawn)
     equal = min(train_rows, holdout_rows)
-    in_train, in_holdout, query = _comparable(drawn)
+    in_train, in_holdout, query = comparable(drawn)
     equal_train, to_train = _nearest_twice(query, in_train, equal)
     equal_holdout, to_holdout = _nearest_twice(query, in_holdout, equal)
     part = _part_of_first(to_train, to_holdout)
@@ -154,8 +147,9 @@ def closest_records(
         _balanced(s, expected) for s in (float(part.mean()), *wilson_interval(float(part.sum()), n))
     )
     medians = float(np.median(equal_train.distance)), float(np.median(equal_holdout.distance))
+    ratios = _low_ratio(equal_train), _low_ratio(equal_holdout)
     distances = equal_train.distance, equal_holdout.distance
-    return ClosestRecords(share, low, high, *medians, n, train_rows, holdout_rows, *distances)
+    return ClosestRecords(share, low, high, *medians, *ratios, n, train_rows, holdout_rows, *distances)
 
 
 def _balanced(share: float, expected: float) -> float:
@@ -175,59 +169,16 @@ def _part_of_first(first: Nearest, second: Nearest) -> np.ndarray:
     return ours / (ours + theirs)
 
 
-def _nearest_twice(
-    query: tuple[np.ndarray, np.ndarray], reference: tuple[np.ndarray, np.ndarray], first: int
-) -> tuple[Nearest, Nearest]:
+def _nearest_twice(query: Mixed, reference: Mixed, first: int) -> tuple[Nearest, Nearest]:
     """The closest among the first rows of a reference (drawn at random already), and among all of them."""
-    levels, numbers = reference
-    head = nearest_rows(query, (levels[:first], numbers[:first]))
-    if first == len(levels):
+    head = nearest_rows(query, reference[:first])
+    if first == len(reference):
         return head, head
-    return head, head.merged(nearest_rows(query, (levels[first:], numbers[first:])))
+    return head, head.merged(nearest_rows(query, reference[first:]))
 
 
-def nearest_rows(query: tuple[np.ndarray, np.ndarray], reference: tuple[np.ndarray, np.ndarray]) -> Nearest:
-    """Find how close the closest reference row of every query row is; memory stays within `BLOCK_PAIRS` pairs.
-
-    Args:
-        query: levels as integer codes, shape (n, c), and scaled numbers with NaN for missing, shape (n, d).
-        reference: the same of the other table, shapes (m, c) and (m, d).
-    """
-    block = max(1, BLOCK_PAIRS // len(reference[0]))
-    # One contiguous row per column: the inner loop walks it.
-    levels, numbers = (np.ascontiguousarray(part.T) for part in reference)
-    distance, ties = np.empty(len(query[0]), np.float32), np.empty(len(query[0]), np.int64)
-    for start in range(0, len(distance), block):
-        here = slice(start, start + block)
-        pairs = _distances(query[0][here], query[1][here], levels, numbers)
-        distance[here] = pairs.min(axis=1)
-        ties[here] = (pairs == distance[here, None]).sum(axis=1)
-    return Nearest(distance, ties)
-
-
-def _distances(
-    levels: np.ndarray, numbers: np.ndarray, other_levels: np.ndarray, other_numbers: np.ndarray
-) -> np.ndarray:
-    """Distances of a block of rows to all reference rows, shape (block, m)."""
-    total = np.zeros((len(levels), other_levels.shape[1]), np.float32)
-    for j, column in enumerate(other_levels):
-        total += levels[:, j, None] != column
-    for j, column in enumerate(other_numbers):
-        difference = np.abs(numbers[:, j, None] - column)
-        missing, other_missing = np.isnan(numbers[:, j]), np.isnan(column)
-        if missing.any() or other_missing.any():
-            gap = missing[:, None], other_missing
-            difference = np.where(gap[0] | gap[1], gap[0] != gap[1], difference)
-        total += difference
-    return total
-
-
-def _comparable(frames: list[pd.DataFrame]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Codes (int32) and numbers (float32, scaled by their range in the first two frames) of each frame."""
-    names, numbers = categorical_columns(frames[0]), numeric_columns(frames[0])
-    codes = [frame[names].to_numpy().astype(np.int32) for frame in ordinal([f[names] for f in frames])]
-    real = pd.concat([frame[numbers] for frame in frames[:2]])
-    low, span = real.min(), (real.max() - real.min())
-    span = span.where(span > 0, 1.0)  # a constant column: differences count in its own units
-    scaled = [((frame[numbers] - low.fillna(0.0)) / span).to_numpy(np.float32) for frame in frames]
-    return list(zip(codes, scaled, strict=True))
+def _low_ratio(nearest: Nearest) -> float:
+    """The `LOW_TAIL` quantile of closest / second closest distance; equal distances give 1, two of 0 as well."""
+    ratio = np.ones(len(nearest.distance))
+    np.divide(nearest.distance, nearest.second, out=ratio, where=nearest.second > 0)
+    return float(np.quantile(ratio, LOW_TAIL))

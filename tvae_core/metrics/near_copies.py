@@ -1,0 +1,201 @@
+"""Near copies: synthetic rows that share suspiciously many rare values with a training row.
+
+A copy whose values are half replaced no longer lies close to its original, yet what is left of it agrees with one
+training row far beyond chance. Agreement is measured as in record linkage (Fellegi and Sunter 1969, JASA 64:1183):
+equal values of a column weigh -log of their share among real rows. A synthetic row's best agreement with train minus
+that with the holdout is as often positive as negative where the generator has not seen the rows, for any data and any
+dependence between columns; copies make it positive among the rows that stand out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tvae_core.errors import DataError
+from tvae_core.metrics.implausibility import implausibility
+from tvae_core.metrics.limits import NEAR_COPY_QUERIES
+from tvae_core.metrics.risk import two_sided
+from tvae_core.metrics.uncertainty import wilson_interval
+
+IMPLAUSIBLE = (1.0, 0.1)
+"""Shares of the synthetic rows that are looked at, least plausible first: a mixture of two people is an odd row."""
+
+OUTSTANDING = (0.2, 0.05)
+"""Shares of those that are counted, largest difference of agreement first."""
+
+LOOK_UPS = 400
+"""Random sets of columns by which agreeing rows are looked up: half-replaced copies agree in a set of two with
+probability 1/4."""
+
+CANDIDATES = 16
+"""Real rows that are compared for each look-up."""
+
+_LEAST_COUNT = 10  # rows that must stand out before anything is concluded from them
+
+
+@dataclass(frozen=True)
+class NearCopies:
+    """Synthetic rows that stand out by their agreement with a training row, against the same with the holdout.
+
+    Attributes:
+        excess: share of the synthetic rows that stand out beyond what the holdout explains, where it is most certain.
+        low: lower end of its interval, which holds at 95 % over all the groups that were looked at together; above 0
+            when, and only when, training rows are agreed with beyond the control.
+        near_train: different training rows that the rows of that group agree with.
+        near_holdout: different holdout rows that they agree with.
+        rows: synthetic rows looked at.
+        train_rows: training rows searched.
+        holdout_rows: holdout rows searched.
+    """
+
+    excess: float
+    low: float
+    near_train: int
+    near_holdout: int
+    rows: int
+    train_rows: int
+    holdout_rows: int
+
+
+def near_copies(
+    train: np.ndarray, holdout: np.ndarray, synthetic: np.ndarray, *, seed: int = 0
+) -> NearCopies:
+    """Count synthetic rows that agree with a training row beyond what they do with holdout rows.
+
+    Real rows that agree are found through `LOOK_UPS` random sets of columns, each just large enough for few rows to
+    share all its values (bit sampling: Indyk and Motwani 1998, STOC 30:604); the same rows are found whether they lie
+    in train or in the holdout, so that what is missed biases nothing. A real row counts once, however many synthetic
+    rows agree with it best.
+
+    Args:
+        train: values as `value_codes` gives them, uint32 of shape (n, columns).
+        holdout: the same of real rows that the generator has not seen.
+        synthetic: the same of synthetic rows, of which `NEAR_COPY_QUERIES` at most are looked at.
+        seed: decides the rows and the sets of columns.
+
+    Raises:
+        DataError: an empty table, or no column.
+    """
+    if min(len(train), len(holdout), len(synthetic)) == 0 or train.shape[1] == 0:
+        raise DataError(
+            f"expected rows and columns in every table, however there are {len(train)} training, {len(holdout)} "
+            f"holdout and {len(synthetic)} synthetic rows of {train.shape[1]} columns"
+        )
+    rng = np.random.default_rng([seed, 5])
+    if len(synthetic) > NEAR_COPY_QUERIES:
+        synthetic = synthetic[np.sort(rng.choice(len(synthetic), NEAR_COPY_QUERIES, replace=False))]
+    real = np.concatenate([train, holdout])
+    agreement, row = _best_agreement(synthetic, real, len(train), rng)
+    difference = agreement[:, 0] - agreement[:, 1]
+    best = np.where(difference > 0, row[:, 0], row[:, 1])
+    groups = [
+        _excess(difference[group], best[group], len(train), len(holdout), len(synthetic))
+        for group in _groups(difference, implausibility(synthetic, real, rng))
+    ]
+    excess, low, near_train, near_holdout = max(groups, key=lambda group: group[1])
+    return NearCopies(excess, low, near_train, near_holdout, len(synthetic), len(train), len(holdout))
+
+
+def _groups(difference: np.ndarray, odd: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows of each group: the least plausible ones, and among them those whose difference is largest."""
+    by_oddness = np.argsort(-odd, kind="stable")
+    for share in IMPLAUSIBLE:
+        rows = by_oddness[: int(np.ceil(share * len(odd)))]
+        ordered = rows[np.argsort(-np.abs(difference[rows]), kind="stable")]
+        for part in OUTSTANDING:
+            yield ordered[: int(np.ceil(part * len(rows)))]
+
+
+def _excess(
+    difference: np.ndarray, best: np.ndarray, train: int, holdout: int, rows: int
+) -> tuple[float, float, int, int]:
+    """Excess share, its lower end, and the different rows of train and of the holdout that are agreed with."""
+    near_train = len(np.unique(best[difference > 0]))
+    near_holdout = len(np.unique(best[difference < 0]))
+    count, odds = near_train + near_holdout, train / holdout
+    if count < _LEAST_COUNT:
+        return 0.0, 0.0, near_train, near_holdout
+    z = two_sided(len(IMPLAUSIBLE) * len(OUTSTANDING))
+    share = wilson_interval(near_train, count, z)[0]
+    low, excess = ((s - (1 - s) * odds) * count / rows for s in (share, near_train / count))
+    return excess, low, near_train, near_holdout
+
+
+def _best_agreement(
+    query: np.ndarray, real: np.ndarray, train: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """For every query row the best agreement found with the first `train` real rows and with the others, and with whom.
+
+    Returns float32 and int64 arrays of shape (n, 2).
+    """
+    weight, information = _surprise(query, real)
+    best = np.zeros((len(query), 2), np.float32)
+    row = np.full((len(query), 2), -1, np.int64)
+    everyone = np.arange(len(query))
+    for columns in _column_sets(information, len(real), rng):
+        for candidate in _sharing(query, real, columns, rng):
+            met = candidate >= 0
+            who = everyone[met]
+            other = candidate[met]
+            agreed = np.einsum("ij,ij->i", query[who] == real[other], weight[who])
+            side = (other >= train).astype(np.int64)
+            better = agreed > best[who, side]
+            best[who[better], side[better]] = agreed[better]
+            row[who[better], side[better]] = other[better]
+    return best, row
+
+
+def _surprise(query: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """-log of every query value's share of the real rows, float32 (n, columns), and of chance equality, by column."""
+    weight = np.zeros(query.shape, np.float32)
+    information = np.zeros(query.shape[1])
+    for j in range(query.shape[1]):
+        distinct, count = np.unique(real[:, j], return_counts=True)
+        share = count / len(real)
+        information[j] = -np.log((share**2).sum())
+        at = np.minimum(np.searchsorted(distinct, query[:, j]), len(distinct) - 1)
+        # A value that no real row has can't be equal to one: its weight is never added.
+        weight[:, j] = -np.log(share[at])
+    return weight, information
+
+
+def _column_sets(information: np.ndarray, rows: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Random sets of columns, informative ones more often, that about `CANDIDATES` of the rows share by chance."""
+    telling = np.flatnonzero(information > 0)
+    if len(telling) == 0:
+        return
+    enough = np.log(max(rows / CANDIDATES, 1.0))
+    chance = information[telling] / information[telling].sum()
+    seen = set()
+    for _ in range(LOOK_UPS):
+        order = rng.choice(telling, len(telling), replace=False, p=chance)
+        reached = int(np.searchsorted(np.cumsum(information[order]), enough)) + 1
+        columns = np.sort(order[:reached])
+        if columns.tobytes() not in seen:
+            seen.add(columns.tobytes())
+            yield columns
+
+
+def _sharing(
+    query: np.ndarray, real: np.ndarray, columns: np.ndarray, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Up to `CANDIDATES` real rows that share all values of these columns with each query row; -1 for none."""
+    keys = [_joined(rows, columns) for rows in (real, query)]
+    # Among equal keys the order is random, so that any `CANDIDATES` of them are a fair draw from both tables.
+    order = rng.permutation(len(real))
+    order = order[np.argsort(keys[0][order], kind="stable")]
+    ordered = keys[0][order]
+    left, right = (np.searchsorted(ordered, keys[1], side=side) for side in ("left", "right"))
+    for i in range(CANDIDATES):
+        at = left + i
+        yield np.where(at < right, order[np.minimum(at, len(order) - 1)], -1)
+
+
+def _joined(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """One 64-bit key for the values of several columns."""
+    key = np.zeros(len(rows), np.uint64)
+    for j in columns:
+        key = (key ^ rows[:, j]) * np.uint64(0x9E3779B97F4A7C15)
+        key ^= key >> np.uint64(29)
+    return key
