@@ -35,6 +35,22 @@ _MEANINGS = {
     "privacy.exact_copies_excess": Meaning("copies beyond the holdout's own", "0 or less"),
     "privacy.dcr_share": Meaning("synthetic rows nearer to train than to holdout", "0.5"),
     "privacy.dcr_median_ratio": Meaning("median distance to train / to holdout", "1"),
+    "privacy.near_copies": Meaning(
+        "rows that point at a training row, beyond those that do at the holdout", "0"
+    ),
+    "privacy.near_copies_low": Meaning("its lower end at 95 %", "0 or less"),
+    "privacy.nndr": Meaning(
+        "closest / second closest training row, lowest twentieth", "the control", "privacy.nndr_holdout"
+    ),
+    "privacy.nndr_holdout": Meaning("the same of holdout rows", ""),
+    "privacy.singling_out": Meaning("people singled out, beyond the holdout's", "0"),
+    "privacy.singling_out_low": Meaning("its lower end at 95 %", "0 or less"),
+    "privacy.linkability": Meaning("halves of a person's data linked, beyond the holdout's", "0"),
+    "privacy.linkability_low": Meaning("its lower end at 95 %", "0 or less"),
+    "privacy.inference": Meaning("secrets of people told, beyond the holdout's", "0"),
+    "privacy.inference_low": Meaning("its lower end at 95 %", "0 or less"),
+    "privacy.membership_auc": Meaning("who was in train is told (AUC)", "0.5"),
+    "privacy.membership_tpr": Meaning("members found at 1 % false alarms", "0.01"),
 }
 _UTILITY = {
     "tstr": Meaning("trained on synthetic, tested on real", "the control", "trtr"),

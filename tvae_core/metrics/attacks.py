@@ -22,7 +22,8 @@ LINK_NEIGHBOURS = 1
 """Synthetic rows that each half of a person's data points at; the paper's strictest attacker."""
 
 TOLERANCE = 0.05
-"""A number is guessed right when it is wrong by at most this share of it, as in the paper."""
+"""A number is guessed right when it is wrong by at most this share of the column's interquartile range. The paper takes
+a share of the number itself, which means nothing for dates and depends on where a scale has its zero."""
 
 GUESSED_COLUMNS = 3
 """Secrets that are taken beside the declared ones: the columns that are hardest to guess."""
@@ -120,8 +121,8 @@ def inference(
     """All other columns of a person are known: does the closest synthetic row tell the secret?
 
     Section 4.4, once for each of the `secrets`. A level is guessed right when it is the same, a number when it is
-    within `TOLERANCE` of the truth. The control guesses the secrets of holdout rows, and so knows whatever holds for
-    the population and not for the training rows alone.
+    off by at most `TOLERANCE` times the column's interquartile range. The control guesses the secrets of holdout rows,
+    and so knows whatever holds for the population and not for the training rows alone.
 
     Raises:
         DataError: an empty table, no secrets, a secret that is no column, or fewer than two columns.
@@ -139,10 +140,11 @@ def inference(
     found = {}
     for secret in secrets:
         known = [name for name in made.names if name != secret]
+        margin = _margin(train[secret])
         counts: list[int] = []
         for frame, target in zip(drawn, targets, strict=True):
             closest = closest_indices(target.only(known), made.only(known))[:, 0]
-            right = _guessed(frame[secret].to_numpy(), rows[secret].to_numpy()[closest])
+            right = _guessed(frame[secret].to_numpy(), rows[secret].to_numpy()[closest], margin)
             counts += [int(right.sum()), len(right)]
         found[secret] = Risk(counts[0], counts[1], counts[2], counts[3], comparisons=len(secrets))
     return found
@@ -214,10 +216,19 @@ def _matches(predicate: Predicate, table: dict[str, np.ndarray]) -> int:
     return int(np.count_nonzero(holds))
 
 
-def _guessed(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
+def _margin(values: pd.Series) -> float:
+    """How far a guess of this column may be off; 0 for levels."""
+    if values.dtype == object:
+        return 0.0
+    low, high = values.quantile([0.25, 0.75])
+    return TOLERANCE * float(high - low)
+
+
+def _guessed(truth: np.ndarray, guess: np.ndarray, margin: float) -> np.ndarray:
+    """Which guesses are right; that a value is missing is no secret that can be guessed."""
     if truth.dtype == object:
         return (truth == guess) & (truth != MISSING)
-    return np.abs(truth - guess) <= TOLERANCE * np.abs(truth)
+    return np.abs(truth - guess) <= margin
 
 
 def _targets(

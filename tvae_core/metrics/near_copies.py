@@ -2,9 +2,10 @@
 
 A copy whose values are half replaced no longer lies close to its original, yet what is left of it agrees with one
 training row far beyond chance. Agreement is measured as in record linkage (Fellegi and Sunter 1969, JASA 64:1183):
-equal values of a column weigh -log of their share among real rows. A synthetic row's best agreement with train minus
-that with the holdout is as often positive as negative where the generator has not seen the rows, for any data and any
-dependence between columns; copies make it positive among the rows that stand out.
+equal values of a column weigh -log of their share among real rows. A synthetic row stands out by as much as its best
+agreement with a real row exceeds its second best. Where the generator has not seen the rows, the one that it agrees
+with best is a training row as often as training rows are among the real ones, for any data and any dependence between
+columns, and however much it stands out; copies stand out and point at train.
 """
 
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ IMPLAUSIBLE = (1.0, 0.1)
 """Shares of the synthetic rows that are looked at, least plausible first: a mixture of two people is an odd row."""
 
 OUTSTANDING = (0.2, 0.05)
-"""Shares of those that are counted, largest difference of agreement first."""
+"""Shares of those that are counted, those that stand out most first."""
 
 LOOK_UPS = 400
 """Random sets of columns by which agreeing rows are looked up: half-replaced copies agree in a set of two with
@@ -86,33 +87,30 @@ def near_copies(
     if len(synthetic) > NEAR_COPY_QUERIES:
         synthetic = synthetic[np.sort(rng.choice(len(synthetic), NEAR_COPY_QUERIES, replace=False))]
     real = np.concatenate([train, holdout])
-    agreement, row = _best_agreement(synthetic, real, len(train), rng)
-    difference = agreement[:, 0] - agreement[:, 1]
-    best = np.where(difference > 0, row[:, 0], row[:, 1])
+    margin, best = _best_agreement(synthetic, real, rng)
     groups = [
-        _excess(difference[group], best[group], len(train), len(holdout), len(synthetic))
-        for group in _groups(difference, implausibility(synthetic, real, rng))
+        _excess(best[group], len(train), len(holdout), len(synthetic))
+        for group in _groups(margin, implausibility(synthetic, real, rng))
     ]
     excess, low, near_train, near_holdout = max(groups, key=lambda group: group[1])
     return NearCopies(excess, low, near_train, near_holdout, len(synthetic), len(train), len(holdout))
 
 
-def _groups(difference: np.ndarray, odd: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows of each group: the least plausible ones, and among them those whose difference is largest."""
+def _groups(margin: np.ndarray, odd: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows of each group: the least plausible ones, and among them those that stand out most."""
     by_oddness = np.argsort(-odd, kind="stable")
     for share in IMPLAUSIBLE:
         rows = by_oddness[: int(np.ceil(share * len(odd)))]
-        ordered = rows[np.argsort(-np.abs(difference[rows]), kind="stable")]
+        ordered = rows[np.argsort(-margin[rows], kind="stable")]
         for part in OUTSTANDING:
-            yield ordered[: int(np.ceil(part * len(rows)))]
+            group = ordered[: int(np.ceil(part * len(rows)))]
+            yield group[margin[group] > 0]
 
 
-def _excess(
-    difference: np.ndarray, best: np.ndarray, train: int, holdout: int, rows: int
-) -> tuple[float, float, int, int]:
+def _excess(best: np.ndarray, train: int, holdout: int, rows: int) -> tuple[float, float, int, int]:
     """Excess share, its lower end, and the different rows of train and of the holdout that are agreed with."""
-    near_train = len(np.unique(best[difference > 0]))
-    near_holdout = len(np.unique(best[difference < 0]))
+    agreed = np.unique(best)
+    near_train, near_holdout = int((agreed < train).sum()), int((agreed >= train).sum())
     count, odds = near_train + near_holdout, train / holdout
     if count < _LEAST_COUNT:
         return 0.0, 0.0, near_train, near_holdout
@@ -123,27 +121,21 @@ def _excess(
 
 
 def _best_agreement(
-    query: np.ndarray, real: np.ndarray, train: int, rng: np.random.Generator
+    query: np.ndarray, real: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For every query row the best agreement found with the first `train` real rows and with the others, and with whom.
-
-    Returns float32 and int64 arrays of shape (n, 2).
-    """
+    """By how much the best agreement found exceeds the second best, float32 (n,), and whose it is, int64 (n,)."""
     weight, information = _surprise(query, real)
-    best = np.zeros((len(query), 2), np.float32)
-    row = np.full((len(query), 2), -1, np.int64)
-    everyone = np.arange(len(query))
+    first, second = np.zeros(len(query), np.float32), np.zeros(len(query), np.float32)
+    best = np.full(len(query), -1, np.int64)
     for columns in _column_sets(information, len(real), rng):
         for candidate in _sharing(query, real, columns, rng):
-            met = candidate >= 0
-            who = everyone[met]
-            other = candidate[met]
+            who = np.flatnonzero((candidate >= 0) & (candidate != best))
+            other = candidate[who]
             agreed = np.einsum("ij,ij->i", query[who] == real[other], weight[who])
-            side = (other >= train).astype(np.int64)
-            better = agreed > best[who, side]
-            best[who[better], side[better]] = agreed[better]
-            row[who[better], side[better]] = other[better]
-    return best, row
+            second[who] = np.maximum(second[who], np.minimum(agreed, first[who]))
+            better = agreed > first[who]
+            first[who[better]], best[who[better]] = agreed[better], other[better]
+    return first - second, best
 
 
 def _surprise(query: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
