@@ -55,7 +55,7 @@ def verdict(thirds: list[pd.DataFrame], synthetic: pd.DataFrame, policy: str, *,
     with one_thread():
         tables = read_tables(sources, schema, [], 0, 50_000)
         for step in steps:
-            Steps(scores, None).run(step, tables)
+            Steps(scores, None).step(step.name, step.figures, step.compute, tables)
     rules = [
         rule
         for rule in shipped_policy(policy).rules

@@ -24,7 +24,7 @@ class Tables:
 
     schema: TableSchema
     sources: Mapping[str, TableSource]
-    frames: Mapping[str, pd.DataFrame]
+    frames: dict[str, pd.DataFrame]
     groups: Mapping[str, np.ndarray | None]
     targets: tuple[str, ...]
     seed: int
