@@ -12,6 +12,7 @@ import yaml
 from configs import ConfigError, load_config
 from tasks.refusals import GateRefusedError, ValidationRefusedError
 from tasks.services.publishing import load_release, verify_release
+from tasks.services.retention import retire
 from tasks.services.store import open_store
 from tests.conftest import people
 from tests.servers import S3Server
@@ -109,6 +110,50 @@ def test_the_same_run_again_makes_nothing_anew(config_file: Path, tmp_path: Path
     before = snapshot(tmp_path / "store" / "generators") | snapshot(tmp_path / "store" / "releases")
     assert run(config_file) == first
     assert snapshot(tmp_path / "store" / "generators") | snapshot(tmp_path / "store" / "releases") == before
+
+
+def test_a_run_with_nothing_new_ends_before_validation_unless_it_is_forced(
+    config_file: Path, people_file: Path, tmp_path: Path
+) -> None:
+    from flows.synthesize import synthesize
+
+    run(config_file)
+    (report,) = (tmp_path / "store" / "runs").rglob("validation.json")
+    written = report.stat().st_mtime_ns
+    parameters = load_config(config_file).parameters()
+    state = synthesize(**parameters, return_state=True)
+    assert (state.is_completed(), state.name) == (True, "Nothing new")
+    assert report.stat().st_mtime_ns == written
+    assert synthesize(**parameters | {"force": True}, return_state=True).name == "Completed"
+    assert report.stat().st_mtime_ns > written
+    changed = load_config(config_file, ["gate.rules.0.at_least=0.05"]).parameters()
+    assert synthesize(**changed, return_state=True).name == "Completed"
+    pq.write_table(people(seed=6), people_file)
+    assert synthesize(**parameters, return_state=True).name == "Completed"
+
+
+def test_a_release_that_was_retired_is_not_made_again(config_file: Path, tmp_path: Path) -> None:
+    first = run(config_file)
+    store = open_store(tmp_path / "store")
+    retire(store, "releases", "people", first["version"], reason="found wanting", by="tests", remove=True)
+    assert run(config_file) == first
+    assert any("and retired on" in text for text in artifacts())
+
+
+def test_a_release_says_what_its_stages_took_and_the_digest_does_not(
+    config_file: Path, tmp_path: Path
+) -> None:
+    summary = run(config_file)
+    stages = load_release(open_store(tmp_path / "store"), "people", summary["version"])["stages"]
+    assert [cost["stage"] for cost in stages] == [
+        "ingest", "validate", "split", "train", "sample", "score", "gate", "package",
+    ]  # fmt: skip
+    assert all(cost["seconds"] > 0 and cost["peak_memory_mb"] > 50 for cost in stages)
+    rows = {cost["stage"]: cost["rows"] for cost in stages if cost["rows"] is not None}
+    assert (rows["ingest"], rows["sample"]) == (400, 300)
+    assert 0 < rows["train"] < 400
+    assert summary["digest"] == run(config_file, f"store={tmp_path / 'other'}")["digest"]
+    assert any("peak memory" in text for text in artifacts())
 
 
 def test_the_same_seed_gives_the_same_release_in_another_store(config_file: Path, tmp_path: Path) -> None:
