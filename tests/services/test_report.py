@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from tasks.services.evidence import Drawn, distance_map, gather_evidence, keep_curve
+from tasks.services.evidence.columns import overlay
+from tasks.services.evidence.disclosure import Rows
 from tasks.services.gate import decide
 from tasks.services.report import Findings, render_report
 from tasks.services.scores import Scores
@@ -38,7 +41,7 @@ PLANTED = ("Nowhereville", "Oneshire", "777,123", "777123", "41,317", "41317", "
 
 
 def population(rows: int, seed: int, *, planted: bool = False) -> pa.Table:
-    """A table of persons with four rows each; planted: values that single persons hold, some of them many times."""
+    """A table of persons with twelve rows each; planted: values that single persons hold, some of them many times."""
     random = np.random.default_rng(seed)
     town = random.choice(["Aachen", "Basel", "Cork"], rows, p=[0.6, 0.3, 0.1]).astype(object)
     wage = np.round(random.normal(3_000, 400, rows) - 900 * (town == "Basel"), 2)
@@ -46,10 +49,10 @@ def population(rows: int, seed: int, *, planted: bool = False) -> pa.Table:
     born = random.integers(-5_000, 10_000, rows)
     if planted:
         town[7], wage[11], wage[12] = "Oneshire", 777_123.5, -918.25
-        town[40:44], visits[80:84], born[4], born[5] = "Nowhereville", 41_317, 44_200, -36_000
+        town[36:48], visits[84:96], born[4], born[5] = "Nowhereville", 41_317, 44_200, -36_000
     return pa.table(
         {
-            "person": [f"p-{seed}-{i // 4}" for i in range(rows)],
+            "person": [f"p-{seed}-{i // 12}" for i in range(rows)],
             "town": town,
             "wage": pa.array(wage, mask=random.random(rows) < 0.1),
             "visits": visits,
@@ -164,10 +167,23 @@ def test_rare_levels_are_pooled_with_a_frequent_one_until_nobody_can_subtract_th
 
 
 def test_a_bin_counts_persons_and_not_their_rows(findings: Findings) -> None:
-    """One person holds 41,317 visits in four rows: nothing near it may be a bin or a bar of its own."""
+    """One person holds 41,317 visits in twelve rows: nothing near it may be a bin or a bar of its own."""
     visits = evidence_of(findings, "visits")
     shown = visits.get("edges", []) or [float(entry["level"]) for entry in visits["levels"]]
     assert max(shown) < 100
+
+
+def test_the_range_of_a_short_column_ends_where_ten_rows_have_reached_it() -> None:
+    """In 60 rows a quantile would show the extremes themselves: 9,876 and -5,432."""
+    values = pd.Series([9876.0, -5432.0, *range(100, 158)], dtype=float)
+    column = ColumnSchema("x", ColumnKind.CONTINUOUS, "double")
+    shown = overlay(column, values, values, Rows())
+    assert shown["edges"][0] >= 100
+    assert shown["edges"][-1] <= 160
+    assert sum(shown["real"]) == pytest.approx(1)
+    assert min(shown["real"]) * 60 > 9.9
+    few = overlay(column, values, values, Rows(np.repeat([1, 2, 3], 20)))
+    assert few["kind"] == "hidden"
 
 
 def test_the_page_asks_for_nothing_outside_itself_and_runs_no_script(page: str) -> None:

@@ -93,7 +93,7 @@ def _histogram(axis: Axis, real: pd.Series, synthetic: pd.Series, rows: Rows) ->
     gaps = rows.support(np.where(present, -1, 0), 1)[0]
     spikes = _spikes(numbers, rows)
     bulk = present & ~np.isin(numbers, spikes)
-    edges, scale = _edges(axis, numbers[bulk])
+    edges, scale = _edges(axis, numbers[bulk], rows.only(bulk))
     codes, other_codes = (_bins(values, edges, spikes) for values in (numbers, others))
     bins = len(edges) - 1
     merged = merge_bins(rows.support(codes, bins))
@@ -126,10 +126,13 @@ def _spikes(numbers: np.ndarray, rows: Rows) -> np.ndarray:
     return kept
 
 
-def _edges(axis: Axis, numbers: np.ndarray) -> tuple[np.ndarray, str]:
+def _edges(axis: Axis, numbers: np.ndarray, rows: Rows) -> tuple[np.ndarray, str]:
+    """Bounds of bins over the bulk of the numbers, never beyond what enough entities reach."""
     if len(numbers) == 0:
         return np.array([0.0, 1.0]), "linear"
     low, middle, high = np.quantile(numbers, [_TAIL, 0.5, 1 - _TAIL])
+    least, most = rows.reached(numbers)
+    low, high = max(low, min(least, middle)), min(high, max(most, middle))
     if not axis.unit and low > 0 and high / middle > _SKEWED:
         return log_edges(low, high), "log"
     return axis.edges(low, high), "linear"

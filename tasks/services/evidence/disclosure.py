@@ -28,6 +28,26 @@ class Rows:
         pairs = np.unique(codes[kept].astype(np.int64) * span + owners)
         return np.bincount(pairs // span, minlength=size)
 
+    def reached(self, values: np.ndarray) -> tuple[float, float]:
+        """Between which values a range may be shown: `FEWEST` entities lie at or below the first, as many above.
+
+        Numbers without NaN, shape (n,); the rows of this object are theirs. With too few entities the first is above
+        the second.
+        """
+        return self._kth(values), -self._kth(-values)
+
+    def _kth(self, values: np.ndarray) -> float:
+        """The smallest value at or below which `FEWEST` entities lie, or the largest of all."""
+        order = np.argsort(values, kind="stable")
+        if self.entities is None:
+            return float(values[order[min(FEWEST, len(order)) - 1]])
+        _, first = np.unique(self.entities[order], return_index=True)
+        return float(values[order[np.sort(first)[min(FEWEST, len(first)) - 1]]])
+
+    def only(self, kept: np.ndarray) -> "Rows":
+        """The rows that a mask of shape (n,) keeps."""
+        return self if self.entities is None else Rows(self.entities[kept])
+
 
 def shares(codes: np.ndarray, size: int) -> np.ndarray:
     """Share of the rows that have each code, float64 (size,); codes below 0 are left out of the whole."""
