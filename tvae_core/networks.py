@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tvae_core.causal import CausalDecoder
 from tvae_core.layout import Layout
-from tvae_core.likelihood import IndependentLikelihood
+from tvae_core.likelihood import IndependentLikelihood, View
 from tvae_core.losses import LossParts, kl_divergence, tvae_loss
 from tvae_core.model import Encoder, OrdinalInputLayer, Rows, initialise, reparameterise
 from tvae_core.prior import Prior
@@ -16,6 +16,8 @@ from tvae_core.settings import ModelSettings
 
 # A latent unit is active when its posterior mean varies by more than this (Burda et al. 2016, arXiv:1509.00519).
 ACTIVE_VARIANCE = 0.01
+# Rows are judged in parts whose activations hold about this many numbers each: 64 MB.
+JUDGED_NUMBERS = 2**24
 
 
 class Networks(nn.Module):
@@ -27,6 +29,8 @@ class Networks(nn.Module):
         assert dim and compress and decompress
         self.loss_factor, self.free_bits = settings.loss_factor or 1.0, settings.free_bits or 0.0
         self.looks = settings.preset == "default"
+        # Numbers in a row's largest activation.
+        self.row_numbers = len(layout.columns) * decompress[0] if self.looks else layout.data_dim
         first = OrdinalInputLayer(layout, compress[0]) if self.looks else None
         self.encoder = Encoder(layout.data_dim, compress, dim, first=first)
         self.decoder: CausalDecoder | IndependentLikelihood
@@ -83,15 +87,26 @@ class Networks(nn.Module):
         """
         mu, std, logvar = self.encoder(rows)
         z = reparameterise(mu, std, generator)
-        nll = self.decoder.nll(rows, z, None, None)
+        nll = self._nll(rows, z, None)
         kl = kl_divergence(mu, logvar).sum(1).mean().clamp(min=self.free_bits)
         loss = self.loss_factor * nll.mean() + kl
         view = self.decoder.given_view(len(rows), generator)
         if view is not None:
             unknown = (~view.known).sum(1)
-            given = self.decoder.nll(rows, z, view, None) * view.known.shape[1] / unknown
+            given = self._nll(rows, z, view) * view.known.shape[1] / unknown
             loss = (loss + given.mean()) / 2
         return float(loss)
+
+    def _nll(self, rows: Rows, z: Tensor, view: View | None) -> Tensor:
+        """-log p(row | z) without dropout, some rows at a time, so that wide tables take no more memory."""
+        spans = torch.arange(len(rows), device=z.device).split(max(1, JUDGED_NUMBERS // self.row_numbers))
+        if len(spans) == 1:
+            return self.decoder.nll(rows, z, view, None)
+        parts = [
+            self.decoder.nll(rows.take(span), z[span], view and View(*(v[span] for v in view)), None)
+            for span in spans
+        ]
+        return torch.cat(parts)
 
     @torch.no_grad()
     def latent_use(self, rows: Rows) -> tuple[list[float], int]:

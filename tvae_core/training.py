@@ -31,6 +31,8 @@ OnStageRows = Callable[[str, int, int], None]
 STEPS, ROWS_OF_STEPS = 1_200, 20_000
 EVALUATION_ROWS = 4_096
 CALIBRATION_ROWS = 20_000
+# A training batch's activations hold about this many numbers each at most: 128 MB.
+BATCH_NUMBERS = 2**25
 # Training has diverged when the mean loss exceeds the first step's by this many times it (at least this many nats) in
 # so many epochs on end, or in the last one: a hot start may still cool down.
 DIVERGED, DIVERGED_EPOCHS = 10.0, 3
@@ -55,11 +57,15 @@ def evaluate(networks: Networks, weights: Weights, rows: Rows, seed: int) -> tup
     return loss, nats, active
 
 
-def size_to_table(settings: ModelSettings, rows: int) -> ModelSettings:
-    """Fill in batch size, epochs and patience where they are left open, from the number of training rows."""
-    batch_size = settings.batch_size or max(
-        16, min(4_096, 2 ** round(math.log2(1.75 * math.sqrt(max(1, rows)))))
-    )
+def size_to_table(settings: ModelSettings, rows: int, columns: int = 1) -> ModelSettings:
+    """Fill in batch size, epochs and patience where they are left open, from the number of training rows.
+
+    The batch of a table of many columns is smaller, so that memory grows with the columns but slowly.
+    """
+    wanted_rows = 1.75 * math.sqrt(max(1, rows))
+    bearable = max(1, BATCH_NUMBERS // (columns * (settings.decompress_dims or (1,))[0]))
+    most = min(4_096, 2 ** (bearable.bit_length() - 1))
+    batch_size = settings.batch_size or max(16, min(most, 2 ** round(math.log2(wanted_rows))))
     steps = max(1, math.ceil(rows / batch_size))
     wanted = STEPS * max(1.0, rows / ROWS_OF_STEPS) ** 0.35
     epochs = settings.epochs or max(1, math.ceil(wanted / steps))

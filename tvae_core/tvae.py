@@ -103,7 +103,7 @@ class TVAE:
         reduced = self.constraints_.reduce(source, modelled)
         self.codec_ = TableCodec.fit(reduced, modelled, settings, seed=self.seed)
         held_back = hold_back(source, self.schema_, settings.validation_fraction or 0.0, self.seed)
-        self.settings_ = size_to_table(settings, int((~held_back).sum()))
+        self.settings_ = size_to_table(settings, int((~held_back).sum()), len(self.codec_.modelled))
         with encoded_table(self.codec_, reduced, stage_rows(on_rows, "encode")) as table:
             checkpoints = None
             if checkpoint is not None:
