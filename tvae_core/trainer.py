@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tvae_core.batches import Batches
 from tvae_core.clock import Clock
+from tvae_core.distributed import Spread, is_spread
 from tvae_core.errors import TrainingError
 from tvae_core.losses import LossParts
 from tvae_core.model import Rows
@@ -61,6 +62,8 @@ class Trainer:
     steps: int = 0
     skipped: int = 0
     first_loss: float | None = None
+    time_share: float = 0.0
+    spread: Spread | None = None
 
     @classmethod
     def at_start(
@@ -77,7 +80,10 @@ class Trainer:
         steps = math.ceil(rows / settings.batch_size) * settings.epochs
         average = {k: v.detach().clone() for k, v in networks.state_dict().items()} if averaged else None
         clock = Clock(None if settings.max_minutes is None else 60 * settings.max_minutes)
-        return cls(networks, settings, make_optimiser(networks, settings), generator, steps, average, clock)
+        return cls(
+            networks, settings, make_optimiser(networks, settings), generator, steps, average, clock,
+            spread=Spread(networks, generator) if is_spread() else None,
+        )  # fmt: skip
 
     def step(self, rows: Rows) -> LossParts | None:
         """One gradient step on one batch; None when its loss or gradient is not finite: the weights stay as they are.
@@ -101,6 +107,8 @@ class Trainer:
 
     def gradients(self, rows: Rows) -> LossParts:
         """Put the gradient of a batch's loss into the parameters."""
+        if self.spread is not None:
+            return self.spread.gradients(rows)
         parts = self.networks.training_loss(rows, self.generator)
         parts.total.backward()
         return LossParts(*(part.detach() for part in parts))
@@ -124,7 +132,21 @@ class Trainer:
 
     def progress(self) -> float:
         """Share of the training that is done, by steps or by time, whichever is further."""
-        return max(self.steps / self.total_steps, self.clock.share())
+        return max(self.steps / self.total_steps, self.time_share)
+
+    def look_at_clock(self) -> float:
+        """Share of the time budget that is spent, 1 and more when it is over; the same on every rank."""
+        self.time_share = self.agree(self.clock.share()) if self.clock.limit is not None else 0.0
+        return self.time_share
+
+    def agree(self, value: float) -> float:
+        """A value that decides something: the first rank's, where several train together."""
+        return value if self.spread is None else self.spread.agree(value)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process keeps checkpoints: the first rank does."""
+        return self.spread is None or self.spread.rank == 0
 
     def learning_rate(self) -> float:
         """Constant in the reference preset; elsewhere a linear warm-up and a cosine decay to zero.
@@ -135,7 +157,7 @@ class Trainer:
         rate = self.settings.learning_rate or 1e-3
         if not self.networks.looks:
             return rate
-        warm = min(1.0, max((self.steps + 1) / WARM_UP_STEPS, self.clock.share() / WARM_UP_SHARE))
+        warm = min(1.0, max((self.steps + 1) / WARM_UP_STEPS, self.time_share / WARM_UP_SHARE))
         return rate * warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, self.progress()))) + 1e-6
 
     @torch.no_grad()
@@ -163,7 +185,7 @@ class Trainer:
             order = torch.Generator(order.device).set_state(place.order)
         batch_size = self.settings.batch_size or 500
         for rows in batches.shuffled(batch_size, order, first=place.batches):
-            if self.clock.share() >= 1 and self.steps:
+            if self.look_at_clock() >= 1 and self.steps:
                 break
             parts = self.step(rows)
             place.batches += 1

@@ -103,7 +103,7 @@ def train(
         for seen in trainer.epoch(train_rows, place):
             if on_rows is not None:
                 on_rows(f"epoch {epoch}", seen, len(train_rows))
-            if checkpoints is not None:
+            if checkpoints is not None and trainer.writes:
                 checkpoints.offer(trainer, course, place)
         record = close_epoch(trainer, place, course, held_back, seed)
         record["stopped"] = why_stop(trainer, course, epoch)
@@ -134,6 +134,7 @@ def close_epoch(
     if held_back is not None:
         weights = trainer.best_weights()
         loss, nats, active = evaluate(trainer.networks, weights, held_back, seed)
+        loss = trainer.agree(loss)
         record |= {"validation_loss": loss, "kl_per_unit": nats, "active_units": active}
         if loss < course.best_loss:
             course.best, course.best_loss, course.best_epoch = weights, loss, place.epoch
@@ -164,7 +165,7 @@ def why_stop(trainer: Trainer, course: Course, epoch: int) -> str | None:
         return "patience"
     if epoch >= settings.epochs:
         return "epochs"
-    return "time" if trainer.clock.share() >= 1 else None
+    return "time" if trainer.look_at_clock() >= 1 else None
 
 
 @torch.no_grad()

@@ -62,6 +62,7 @@ def test_the_learning_rate_comes_down_to_nothing_by_the_end_of_the_steps_or_of_t
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         free.steps = limited.steps = int(share * free.total_steps)
         limited.clock = Clock(limit=100.0, before=100.0 * share)
+        limited.look_at_clock()
         rates.append((free.learning_rate(), limited.learning_rate()))
     by_steps, by_time = np.array(rates).T
     assert by_steps[-1] == pytest.approx(1e-6)
@@ -138,3 +139,24 @@ def test_a_latent_unit_s_nats_are_those_of_its_gaussian():
     nats, active = networks.latent_use(rows)
     assert nats == pytest.approx([0.0, 0.5, 2.0, (0.25 - 1 + math.log(4)) / 2])
     assert active == 0  # every row has the same mean: the units carry nothing
+
+
+@pytest.mark.parametrize("preset", ["default", "reference"])
+def test_rows_judged_in_parts_are_judged_as_a_whole(preset, monkeypatch):
+    used = ModelSettings(preset, **SMALL).resolved()
+    layout = Layout((ColumnLayout.plain(3), ColumnLayout.plain(5)))
+    networks = Networks.fresh(used, layout, torch_generator(0, "test"))
+    codes = torch.stack([torch.arange(50) % 3, 3 + torch.arange(50) % 5], dim=1)
+    rows = Rows(codes, torch.zeros(50, 0))
+    losses = []
+    for numbers in (2**24, 7 * networks.row_numbers):
+        monkeypatch.setattr("tvae_core.networks.JUDGED_NUMBERS", numbers)
+        losses.append(networks.validation_loss(rows, torch_generator(0, "judge")))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_batch_of_many_columns_is_smaller_and_a_given_size_is_kept():
+    settings = ModelSettings().resolved()
+    sizes = [size_to_table(settings, 1_000_000, columns).batch_size for columns in (20, 100, 400, 1000)]
+    assert sizes == [2048, 1024, 256, 128]
+    assert size_to_table(ModelSettings(batch_size=500).resolved(), 1_000_000, 1000).batch_size == 500
