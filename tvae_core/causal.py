@@ -7,7 +7,7 @@ arXiv:1310.1757). Cells given from outside are seen by every column: conditional
 sampling with some cells known, exact for any set of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -172,13 +172,13 @@ class CausalDecoder(nn.Module):
         view: View | None = None,
         margins: list[Tensor] | None = None,
         steps: int | None = None,
-        barred: Mapping[int, int] | None = None,
+        barred: Mapping[int, Sequence[int]] | None = None,
     ) -> Rows:
         """Draw the cells column by column; running sums make each column cost one small head.
 
         Cells that `view` calls known are taken from `given`. With `steps` the columns are drawn in that many runs, each
         blind to its own cells: one step is the classic TVAE, as many as columns (the default) the full chain. `barred`
-        names, by column, a token that is not drawn. With `margins`, each column's token shares, the biases are tilted
+        names, by column, tokens that are not drawn. With `margins`, each column's token shares, the biases are tilted
         on the way so that the shares of what is drawn become those.
         """
         tables = Tables(self)

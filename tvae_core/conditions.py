@@ -152,6 +152,11 @@ def _any_of(codec: ColumnCodec, values: Sequence[Any], *, single: bool = False) 
         codes = codec.encode(array)[0]
     except DataError as error:
         raise ConditionError(f"{error}: a value that was never seen can't be asked for") from None
+    if isinstance(codec, CategoricalCodec) and codec.pooled and (codes == len(codec.levels)).any():
+        raise ConditionError(
+            f"column {codec.name!r} has no such category of its own: it was never seen, or is too rare to be "
+            "learned; a value that was never learned can't be asked for"
+        )
     if isinstance(codec, NumericCodec):
         _refuse_outside(codec, array)
     shares = np.zeros(codec.layout.codes)

@@ -4,7 +4,7 @@ Two decoders offer it: `IndependentLikelihood` (the paper's: columns independent
 `CausalDecoder` (columns that look at columns already known) in causal.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -76,10 +76,14 @@ class IndependentLikelihood(nn.Module):
         return None
 
     @torch.no_grad()
-    def draw(self, z: Tensor, noise: Noise) -> Rows:
-        """Draw every code from its softmax and every scalar from its Gaussian."""
+    def draw(self, z: Tensor, noise: Noise, *, barred: Mapping[int, Sequence[int]] | None = None) -> Rows:
+        """Draw every code from its softmax, without the `barred` tokens of a column, every scalar from its Gaussian."""
         flat, sigma = self.decoder(z)
         scalars = self.layout.scalars
+        for column, tokens in (barred or {}).items():
+            flat[
+                :, [scalars + int(self.layout.token_offsets[column]) + token for token in tokens]
+            ] = -torch.inf
         spans = zip(self.layout.token_offsets.tolist(), self.layout.tokens, strict=True)
         codes = [
             offset + draw_token(flat[:, scalars + offset :][:, :width], noise.uniforms[:, place, 0])

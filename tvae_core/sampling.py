@@ -73,13 +73,13 @@ def draw_block(
     normals = torch.randn(size, networks.prior.means.shape[1], generator=generator).to(device)
     z, noise = networks.prior.draw(uniforms, normals), Noise.draw(size, layout, generator, device)
     decoder = networks.decoder
+    barred = codec.barred_tokens(present=request.present)
     if not isinstance(decoder, CausalDecoder):
-        rows = decoder.draw(z, noise)
+        rows = decoder.draw(z, noise, barred=barred)
     else:
         known, view = (None, None)
         if request.given is not None:
             known, view = request.given.block(decoder, request.first + block * size, size, noise.uniforms)
-        barred = codec.missing_tokens() if request.present else {}
         rows = decoder.draw(z, noise, known, view, steps=request.decoding_steps, barred=barred)
     codes = rows.codes.cpu().numpy() - layout.code_offsets
     return EncodedTable(codes.astype(layout.code_dtype), rows.scalars.float().cpu().numpy())

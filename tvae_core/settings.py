@@ -38,6 +38,8 @@ class ModelSettings:
         from the number of rows.
     bins: tokens that a continuous column's values are cut into, each of up to 16 finer cells.
     max_categories: most levels a categorical column may have.
+    protect_k: what fewer than this many rows (entities, where the schema names one) hold is never learned: rare
+        categories, extreme values, rare repeated values; 0 and 1 switch the protection off.
     """
 
     preset: Preset = "default"
@@ -56,6 +58,7 @@ class ModelSettings:
     patience: int | None = None
     bins: int | None = None
     max_categories: int = 20_000
+    protect_k: int = 10
 
     # Read by pydantic where a configuration nests this class; means nothing here.
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -106,9 +109,10 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("patience", 0, 1_000_000),
     ("bins", 2, 10_000),
     ("max_categories", 1, 10_000_000),
+    ("protect_k", 0, 1_000_000),
 )
 
-_WHOLE = {"embedding_dim", "batch_size", "epochs", "patience", "bins", "max_categories"}
+_WHOLE = {"embedding_dim", "batch_size", "epochs", "patience", "bins", "max_categories", "protect_k"}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Xu et al. 2019 (arXiv:1907.00503): section 4.4 for the architecture and loss, section 5 for the training.

@@ -18,8 +18,10 @@ from tvae_core.codecs import (
     NumericCodec,
     codec_from_dict,
 )
+from tvae_core.codecs.categorical import plain_values
 from tvae_core.errors import DataError, SchemaError
 from tvae_core.layout import Layout
+from tvae_core.protection import Protection
 from tvae_core.randomness import numpy_generator, seed_sequence
 from tvae_core.schema import ColumnKind, ColumnSchema, TableSchema, refuse_unsupported
 from tvae_core.settings import ModelSettings
@@ -55,29 +57,40 @@ class EncodedTable:
 class TableCodec:
     """The fitted codecs of a table's columns, in order, and the layout that follows from them."""
 
-    def __init__(self, schema: pa.Schema, codecs: Sequence[ColumnCodec]) -> None:
+    def __init__(
+        self, schema: pa.Schema, codecs: Sequence[ColumnCodec], suppressed: Mapping[str, Any] | None = None
+    ) -> None:
         self.schema = schema
+        self.suppressed = dict(suppressed or {})
         self.codecs = tuple(codecs)
         self.modelled = tuple(c for c in self.codecs if c.layout.codes)
         self.layout = Layout(tuple(c.layout for c in self.modelled))
 
     @classmethod
     def fit(
-        cls, source: TableSource, schema: TableSchema, settings: ModelSettings, *, seed: int
+        cls,
+        source: TableSource,
+        schema: TableSchema,
+        settings: ModelSettings,
+        *,
+        seed: int,
+        holders: np.ndarray | None = None,
     ) -> "TableCodec":
-        """Learn every column's codec in one pass over the table.
+        """Learn every column's codec; nothing that fewer than `settings.protect_k` holders share (see `Protection`).
 
+        holders (rows,): the number of the entity behind each row; None: each row stands for itself.
         Raises SchemaError when the table's columns are not the schema's, DataError when they can't be learned.
         """
         check_columns(source.schema, schema)
+        protection = Protection.learn(source, schema, settings.protect_k, holders)
         columns = collect(source, seed=seed)
         codecs = []
         for number, column in enumerate(schema.columns):
             state = seed_sequence(seed, "codec", number).generate_state(1, np.uint64)[0]
-            codecs.append(fit_codec(column, columns[column.name], settings, seed=int(state)))
+            codecs.append(fit_codec(column, columns[column.name], settings, protection, seed=int(state)))
         if not any(c.layout.codes for c in codecs):
             raise DataError("the table has identifiers only: expected at least one column to model")
-        return cls(source.schema.remove_metadata(), codecs)
+        return cls(source.schema.remove_metadata(), codecs, protection.to_dict())
 
     def encode(self, source: TableSource, on_rows: OnRows | None = None) -> EncodedTable:
         """Encode a table batch by batch. Raises DataError for values that training has not seen."""
@@ -119,22 +132,32 @@ class TableCodec:
             modelled, scalar = modelled + bool(layout.codes), scalar + layout.scalars
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
-    def missing_tokens(self) -> dict[int, int]:
-        """For each modelled column that has values and may miss them, the token that stands for missing."""
-        tokens = {j: c.layout.tokens - 1 for j, c in enumerate(self.modelled) if getattr(c, "missing", False)}
-        return {j: token for j, token in tokens.items() if token > 0}
+    def barred_tokens(self, *, present: bool) -> dict[int, list[int]]:
+        """By modelled column, the tokens that are never drawn: pooled levels, and with `present` missing values.
+
+        A column that has nothing else draws them all the same.
+        """
+        barred: dict[int, list[int]] = {}
+        for place, codec in enumerate(self.modelled):
+            missing, pooled = getattr(codec, "missing", False), getattr(codec, "pooled", False)
+            own = codec.layout.tokens - missing - pooled
+            tokens = ([own] if pooled else []) + ([own + pooled] if missing and present else [])
+            if tokens and own:
+                barred[place] = tokens
+        return barred
 
     def to_dict(self) -> dict[str, Any]:
         """The codecs as plain JSON values."""
         nullable = {f.name: f.nullable for f in self.schema}
-        return {"nullable": nullable, "columns": [c.to_dict() for c in self.codecs]}
+        columns = [c.to_dict() for c in self.codecs]
+        return {"nullable": nullable, "columns": columns, "suppressed": self.suppressed}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "TableCodec":
         """Rebuild what `to_dict` wrote."""
         codecs = [codec_from_dict(c) for c in plain["columns"]]
         fields = [pa.field(c.name, codec_type(c), nullable=plain["nullable"][c.name]) for c in codecs]
-        return cls(pa.schema(fields), codecs)
+        return cls(pa.schema(fields), codecs, plain.get("suppressed"))
 
 
 def codec_type(codec: ColumnCodec) -> pa.DataType:
@@ -166,16 +189,31 @@ def check_columns(found: pa.Schema, schema: TableSchema) -> None:
 
 
 def fit_codec(
-    column: ColumnSchema, array: pa.ChunkedArray, settings: ModelSettings, *, seed: int
+    column: ColumnSchema,
+    array: pa.ChunkedArray,
+    settings: ModelSettings,
+    protection: Protection,
+    *,
+    seed: int,
 ) -> ColumnCodec:
-    """The codec for one column: what its kind and the preset ask for."""
+    """The codec for one column: what its kind and the preset ask for, of what may be learned."""
     if column.kind is ColumnKind.IDENTIFIER:
         return IdentifierCodec.fit(column.name, array.combine_chunks())
-    if column.kind in (ColumnKind.CATEGORICAL, ColumnKind.BOOLEAN):
-        return CategoricalCodec.fit(column.name, array, most_levels=settings.max_categories)
+    levels = protection.levels_of(column.name)
+    if column.kind in (ColumnKind.CATEGORICAL, ColumnKind.BOOLEAN) or levels is not None:
+        kept = array if levels is None else only_levels(array, levels)
+        codec = CategoricalCodec.fit(column.name, kept, most_levels=settings.max_categories)
+        return codec if levels is None else codec.only(codec.levels)
+    guard = protection.guard_of(column.name)
     if settings.preset == "reference":
-        return ModeCodec.fit(column.name, array, seed=seed)
-    return NumericCodec.fit(column.name, array, bins=settings.bins or 64)
+        return ModeCodec.fit(column.name, array, seed=seed, guard=guard)
+    return NumericCodec.fit(column.name, array, bins=settings.bins or 64, guard=guard)
+
+
+def only_levels(array: pa.ChunkedArray, levels: pa.Array) -> pa.ChunkedArray:
+    """The rows (rows,) of a column that hold one of `levels`, or nothing."""
+    plain = pa.chunked_array([plain_values(chunk) for chunk in array.chunks], levels.type)
+    return array.filter(pc.or_(pc.is_in(plain, levels), pc.is_null(plain)))
 
 
 def collect(source: TableSource, *, seed: int) -> dict[str, pa.ChunkedArray]:

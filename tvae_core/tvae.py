@@ -20,10 +20,11 @@ from tvae_core.constraints.set import ConstraintSet, logged
 from tvae_core.constraints.unique import keep_unique
 from tvae_core.errors import ArtifactError, ConditionError, DataError, NotFittedError, SettingsError
 from tvae_core.given import Given, GivenConditions, GivenFrame, known_cells
-from tvae_core.holdback import hold_back
+from tvae_core.holdback import entity_numbers, hold_back
 from tvae_core.imputed import frames_of, stacked
 from tvae_core.networks import Networks
 from tvae_core.products import fast_products
+from tvae_core.protection import regenerate_entity
 from tvae_core.randomness import seed_sequence, torch_generator
 from tvae_core.sampling import Request, rebatch, sample_blocks
 from tvae_core.schema import TableSchema, infer_schema
@@ -48,6 +49,7 @@ class TVAE:
     device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, ...
 
     After `fit` or `load`: `schema_`, `settings_` (every setting with its value), `history_` (a record per epoch).
+    `suppressed_` counts, by column, what was too rare to be learned (see `Suppressed`).
     After sampling: `constraint_counts_` (how many of the last sample's rows each constraint repaired or redrew).
 
     >>> import pandas as pd
@@ -98,10 +100,14 @@ class TVAE:
         if rows < needed:
             raise DataError(f"the table has {rows} rows: expected at least {needed}")
         settings = self.settings.resolved()
-        self.constraints_ = ConstraintSet.fit(source, self.schema_)
+        holders = entity_numbers(source, self.schema_.entity) if self.schema_.entity else None
+        constraints = ConstraintSet.fit(source, self.schema_)
+        self.constraints_ = constraints.protected(source, settings.protect_k, holders)
         modelled = self.constraints_.reduced(self.schema_)
+        if settings.protect_k > 1:
+            modelled = regenerate_entity(modelled, self.schema_.entity)
         reduced = self.constraints_.reduce(source, modelled)
-        self.codec_ = TableCodec.fit(reduced, modelled, settings, seed=self.seed)
+        self.codec_ = TableCodec.fit(reduced, modelled, settings, seed=self.seed, holders=holders)
         held_back = hold_back(source, self.schema_, settings.validation_fraction or 0.0, self.seed)
         self.settings_ = size_to_table(settings, int((~held_back).sum()), len(self.codec_.modelled))
         with encoded_table(self.codec_, reduced, stage_rows(on_rows, "encode")) as table:
@@ -111,6 +117,12 @@ class TVAE:
                 checkpoints = Checkpoints(keeper, checkpoint_minutes, self._fingerprint(table, held_back))
             self._train(table, held_back, on_epoch=on_epoch, on_rows=on_rows, checkpoints=checkpoints)
         return self
+
+    @property
+    def suppressed_(self) -> dict[str, Any]:
+        """For each column of which something was withheld, how much: counts, never values."""
+        self._check_fitted()
+        return self.codec_.suppressed
 
     def _fingerprint(self, table: EncodedTable, held_back: np.ndarray) -> str:
         """Of everything that decides the weights, so that a checkpoint of anything else is not used."""

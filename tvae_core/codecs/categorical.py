@@ -1,7 +1,7 @@
 """Categories: one code per level, and one more for missing where it was seen."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -27,11 +27,19 @@ class CategoricalCodec:
     levels: pa.Array
     missing: bool
     dictionary: pa.Array | None = None
+    pooled: bool = False
 
     @property
     def layout(self) -> ColumnLayout:
-        """One code a level, and one for missing."""
-        return ColumnLayout.plain(len(self.levels) + self.missing)
+        """One code a level, one for pooled levels, and one for missing."""
+        return ColumnLayout.plain(len(self.levels) + self.pooled + self.missing)
+
+    def only(self, levels: pa.Array) -> "CategoricalCodec":
+        """These levels of the codec's, in its order, and one code that stands for all others: learned, never drawn."""
+        dictionary = (
+            None if self.dictionary is None else self.dictionary.filter(pc.is_in(self.dictionary, levels))
+        )
+        return replace(self, levels=levels, pooled=True, dictionary=dictionary)
 
     @classmethod
     def fit(cls, name: str, array: pa.Array | pa.ChunkedArray, *, most_levels: int) -> "CategoricalCodec":
@@ -59,21 +67,26 @@ class CategoricalCodec:
         return cls(name, array.type, levels, plain.null_count > 0 or len(levels) == 0, dictionary)
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """Level numbers; missing is the last code. Raises DataError for a level never seen in training."""
+        """Level numbers; missing is the last code. Raises DataError for a level never seen in training.
+
+        With a pool every level without a code of its own is of the pool.
+        """
         plain = plain_values(array)
         if pa.types.is_null(self.levels.type):
             codes = pa.nulls(len(plain), pa.int64())
         else:
             codes = pc.index_in(plain.cast(self.levels.type), value_set=self.levels).cast(pa.int64())
+        if self.pooled:
+            codes = pc.if_else(pc.and_(pc.is_null(codes), pc.is_valid(plain)), len(self.levels), codes)
         unknown = codes.null_count - plain.null_count
         if unknown or (plain.null_count and not self.missing):
             what = f"{unknown} rows with a category" if unknown else f"{plain.null_count} missing values"
             raise DataError(f"column {self.name!r} has {what} never seen in training")
-        filled = pc.fill_null(codes, len(self.levels))
+        filled = pc.fill_null(codes, len(self.levels) + self.pooled)
         return filled.to_numpy(zero_copy_only=False), np.zeros((len(plain), 0), np.float32)
 
     def decode(self, codes: np.ndarray, scalars: np.ndarray, draws: np.ndarray, first_row: int) -> pa.Array:
-        """Levels of the column's own type; the last code becomes null."""
+        """Levels of the column's own type; missing, and the pool where nothing else can be drawn, become null."""
         if pa.types.is_null(self.levels.type):
             return pa.nulls(len(codes), self.type)
         indices = pa.array(codes, mask=codes >= len(self.levels))
@@ -91,7 +104,7 @@ class CategoricalCodec:
         """The fitted codec as plain JSON values."""
         plain = {
             "codec": "categorical", "name": self.name, "type": str(self.type),
-            "levels": spelled(self.levels), "missing": self.missing,
+            "levels": spelled(self.levels), "missing": self.missing, "pooled": self.pooled,
         }  # fmt: skip
         return plain if self.dictionary is None else {**plain, "dictionary": spelled(self.dictionary)}
 
@@ -101,7 +114,9 @@ class CategoricalCodec:
         arrow = parse_type(plain["type"])
         levels = read_levels(plain["levels"], value_type(arrow))
         dictionary = read_levels(plain["dictionary"], levels.type) if "dictionary" in plain else None
-        return cls(plain["name"], arrow, levels, bool(plain["missing"]), dictionary)
+        return cls(
+            plain["name"], arrow, levels, bool(plain["missing"]), dictionary, bool(plain.get("pooled", False))
+        )
 
 
 def spelled(levels: pa.Array) -> list[Any]:

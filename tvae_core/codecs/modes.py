@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tvae_core.codecs.domain import NumberDomain
+from tvae_core.codecs.numeric import Guard
 from tvae_core.errors import DataError
 from tvae_core.layout import ColumnLayout
 
@@ -49,13 +50,17 @@ class ModeCodec:
         return ColumnLayout.plain(len(self.means) + self.missing, scalars=1)
 
     @classmethod
-    def fit(cls, name: str, array: pa.Array | pa.ChunkedArray, *, seed: int) -> "ModeCodec":
-        """Fit a variational Gaussian mixture of at most ten modes to a column's values."""
+    def fit(
+        cls, name: str, array: pa.Array | pa.ChunkedArray, *, seed: int, guard: Guard | None = None
+    ) -> "ModeCodec":
+        """Fit a variational Gaussian mixture of at most ten modes to a column's values, clipped to a guard's range."""
         domain = NumberDomain.of(name, array)
         numbers, missing = domain.to_numbers(array)
         if not len(numbers):
             empty = np.zeros(0)
             return cls(domain, empty, empty, empty, 0, 0, True, seed)
+        if guard is not None:
+            numbers = np.clip(numbers, *guard.limits(domain))
         means, stds, weights = fit_modes(numbers.astype(np.float64), seed)
         low, high = numbers.min().item(), numbers.max().item()
         return cls(domain, means, stds, weights, low, high, bool(missing.any()), seed)

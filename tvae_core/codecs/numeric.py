@@ -5,7 +5,7 @@ zero-inflated column) are atoms, and the rest is cut at quantiles into cells, se
 is drawn back evenly from its cell, so no value leaves the range that training covered.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cached_property
@@ -32,6 +32,47 @@ MOST_FINE_PLACES = 16
 FEWEST_ROWS_PER_CELL = 5
 # Where rows allow only few cells, tokens are kept finer than this before cells are put into one token.
 FEWEST_TOKENS = 32
+# Protected values too rare for a code of their own get cells where they make more than this share of the rows; below it
+# each joins the nearest value that has one.
+SHARE_FOR_CELLS = 0.01
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What may be learned of a numeric column: values of at least `k` holders, inside [low, high].
+
+    low, high: numbers of the domain without decimals. Where `public_low` or `public_high` is set that end is declared
+    and kept. count: the holders of values (n,) over the whole table -> (n,); None: the rows that `fit` sees count.
+    """
+
+    k: int
+    low: int | float
+    high: int | float
+    public_low: bool = False
+    public_high: bool = False
+    count: Callable[[NumberDomain, np.ndarray], np.ndarray] | None = None
+
+    def limits(self, domain: NumberDomain) -> tuple[int | float, int | float]:
+        """low and high as numbers of the column's own domain."""
+        if domain.decimals is None:
+            return self.low, self.high
+        return tuple(int(np.rint(end * 10.0**domain.decimals)) for end in (self.low, self.high))  # type: ignore[return-value]
+
+    def held(self, domain: NumberDomain, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Which values (n,), held by `rows` (n,) rows, at least k holders share -> (n,) bool."""
+        enough = rows >= self.k
+        if self.count is not None and enough.any():
+            enough[enough] = self.count(domain, values[enough]) >= self.k
+        return enough
+
+    def trim(self, domain: NumberDomain, numbers: np.ndarray) -> np.ndarray:
+        """Numbers clipped to [low, high] and to their own k-th smallest and largest."""
+        low, high = self.limits(domain)
+        ordered = np.sort(numbers)
+        if len(ordered) >= 2 * self.k:  # fewer only in a sample of a larger table, whose own limits hold
+            low = low if self.public_low else max(low, ordered[self.k - 1])
+            high = high if self.public_high else min(high, ordered[-self.k])
+        return np.clip(numbers, low, high)
 
 
 @dataclass(frozen=True)
@@ -73,8 +114,14 @@ class NumericCodec:
         return ColumnLayout(tokens, fine, ranks)
 
     @classmethod
-    def fit(cls, name: str, array: pa.Array | pa.ChunkedArray, *, bins: int) -> "NumericCodec":
-        """Learn atoms and cells from a column's values. Raises DataError for values that have no place."""
+    def fit(
+        cls, name: str, array: pa.Array | pa.ChunkedArray, *, bins: int, guard: Guard | None = None
+    ) -> "NumericCodec":
+        """Learn atoms and cells from a column's values. Raises DataError for values that have no place.
+
+        With a `guard` no atom and no end of the cells is a value of fewer than its k holders, and every edge between
+        cells is a mean of k values; rarer values are encoded as the nearest that has a place.
+        """
         domain = NumberDomain.of(name, array)
         numbers, missing = domain.to_numbers(array)
         if domain.integral and len(numbers) and int(numbers.max()) - int(numbers.min()) >= 2**63:
@@ -83,12 +130,20 @@ class NumericCodec:
                 "or an identifier, or scale it"
             )
         step = grid_of(numbers) if domain.integral else 1
-        atoms, rest = split_atoms(numbers)
+        atoms, rest = split_atoms(numbers, domain, guard)
+        if guard is not None and len(rest):
+            rest = guard.trim(domain, rest)
         if domain.integral and len(rest) and int(rest.max()) + step > LARGEST:
             # The last cell's edge lies one step above its values: a largest value without room for it is an atom.
             atoms, rest = np.append(atoms, rest.max()), rest[rest < rest.max()]
         cells, fine = size_cells(len(rest), bins)
-        edges = quantile_edges(rest, cells, past_the_end=step if domain.integral else 0)
+        edges = quantile_edges(
+            rest,
+            cells,
+            past_the_end=step if domain.integral else 0,
+            window=guard.k if guard else 1,
+            step=step,
+        )
         ranks = middle_ranks(np.sort(numbers), atoms, edges)
         return cls(domain, atoms, edges, ranks, fine, bool(missing.any()) or not len(numbers), step)
 
@@ -215,13 +270,22 @@ class NumericCodec:
         )
 
 
-def split_atoms(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split_atoms(
+    numbers: np.ndarray, domain: NumberDomain, guard: Guard | None
+) -> tuple[np.ndarray, np.ndarray]:
     """The values that get a code of their own, ascending, and the numbers that are left for cells."""
     values, counts = np.unique(numbers, return_counts=True)
-    if len(values) <= max(FEWEST_VALUES, min(MOST_VALUES, len(numbers) // ROWS_PER_VALUE)):
-        return values, numbers[:0]
-    frequent = values[counts > max(ATOM_SHARE * len(numbers), ATOM_ROWS)]
-    return frequent, numbers[~np.isin(numbers, frequent)]
+    few = len(values) <= max(FEWEST_VALUES, min(MOST_VALUES, len(numbers) // ROWS_PER_VALUE))
+    own = np.ones(len(values), bool) if few else counts > max(ATOM_SHARE * len(numbers), ATOM_ROWS)
+    if guard is not None:
+        own &= guard.held(domain, values, np.where(own, counts, 0))
+    atoms = values[own]
+    left = len(numbers) - int(counts[own].sum())
+    if not left:
+        return atoms, numbers[:0]
+    if guard is not None and len(atoms) and left < max(2 * guard.k, SHARE_FOR_CELLS * len(numbers) * few):
+        return atoms, numbers[:0]
+    return atoms, numbers[~np.isin(numbers, atoms)]
 
 
 def size_cells(rows: int, bins: int) -> tuple[int, int]:
@@ -234,19 +298,35 @@ def size_cells(rows: int, bins: int) -> tuple[int, int]:
     return cells, max(1, min(MOST_FINE_PLACES, cells // FEWEST_TOKENS))
 
 
-def quantile_edges(numbers: np.ndarray, cells: int, *, past_the_end: int) -> np.ndarray:
+def quantile_edges(
+    numbers: np.ndarray, cells: int, *, past_the_end: int, window: int = 1, step: int = 1
+) -> np.ndarray:
     """Edges (at most cells + 1,) that cut `numbers` into parts of about equal count; equal values share a part.
 
-    `past_the_end` is added to the largest value for the last edge, so that integers can reach it.
+    `past_the_end` is added to the largest value for the last edge, so that integers can reach it. An edge between parts
+    is the mean of the `window` values around it, integers on the grid of `step` from the smallest on.
     """
     if not len(numbers):
         return numbers[:0]
     ordered = np.sort(numbers)
-    starts = np.unique(ordered[np.arange(cells) * len(ordered) // cells])
+    starts = window_means(ordered, np.arange(cells) * len(ordered) // cells, window, step)
     last = ordered[-1] + past_the_end
     if starts[-1] == last:  # floats: the largest value starts a cell of its own; it joins the one before
         starts = starts[:-1] if len(starts) > 1 else starts
     return np.append(starts, last)
+
+
+def window_means(ordered: np.ndarray, places: np.ndarray, window: int, step: int) -> np.ndarray:
+    """The means, each once, of the `window` values around some places in `ordered` (n,); the first place as it is."""
+    if window <= 1:
+        return np.unique(ordered[places])
+    around = places[:, None] - window // 2 + np.arange(window)
+    # Distances from the smallest value stay exact where the values themselves (timestamps in ns) would not.
+    means = (ordered[np.clip(around, 0, len(ordered) - 1)] - ordered[0]).mean(axis=1)
+    means[0] = 0
+    if np.issubdtype(ordered.dtype, np.integer):
+        means = np.rint(means / step).astype(np.int64) * step
+    return np.unique(np.minimum(ordered[0] + means, ordered[-1]))
 
 
 def middle_ranks(ordered: np.ndarray, atoms: np.ndarray, edges: np.ndarray) -> np.ndarray:

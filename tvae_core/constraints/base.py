@@ -6,7 +6,7 @@ them back after sampling (`restore`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -80,6 +80,10 @@ class FittedConstraint(Protocol):
         """The constraint as the schema has it."""
         ...
 
+    def protected(self, source: TableSource, k: int, holders: np.ndarray | None) -> "FittedConstraint":
+        """The same without values of the table that fewer than k holders share; holders (rows,), None: the rows."""
+        ...
+
     def reduced(self, columns: "Mapping[str, ColumnSchema]") -> "dict[str, ColumnSchema | None]":
         """What the written columns become for the model; None where they are not modelled."""
         ...
@@ -111,6 +115,10 @@ class FittedConstraint(Protocol):
 
 class Untouched:
     """A fitted constraint that takes nothing away and puts nothing back."""
+
+    def protected(self, source: TableSource, k: int, holders: np.ndarray | None) -> Self:
+        """See `FittedConstraint`: no value of the table is kept."""
+        return self
 
     def reduced(self, columns: "Mapping[str, ColumnSchema]") -> "dict[str, ColumnSchema | None]":
         """See `FittedConstraint`."""

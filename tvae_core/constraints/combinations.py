@@ -12,6 +12,7 @@ from tvae_core.codecs.asked import open_end, typed_values
 from tvae_core.codecs.categorical import CategoricalCodec, common_dictionary, is_ordered, plain_values
 from tvae_core.constraints.base import Changes, Columns, batches_of, check_keys, check_names
 from tvae_core.errors import ConditionError, DataError, SchemaError
+from tvae_core.holders import LevelCounts
 from tvae_core.sources import TableSource
 
 if TYPE_CHECKING:
@@ -99,13 +100,38 @@ class FittedCombinations:
         """The column under whose name the combination's number is modelled."""
         return self.declared.columns[0]
 
+    def protected(self, source: TableSource, k: int, holders: np.ndarray | None) -> "FittedCombinations":
+        """See `FittedConstraint`: combinations of fewer than k holders, and levels in no other, are forgotten."""
+        counts, start = LevelCounts(), 0
+        for columns in batches_of(source, self.declared.columns):
+            numbers = self.reduce(columns)[self.key]
+            assert numbers is not None
+            counts.update(numbers, None if holders is None else holders[start : start + len(numbers)])
+            start += len(numbers)
+        levels, held, _ = counts.result()
+        assert levels is not None
+        kept = np.sort(levels.to_numpy()[held >= k])
+        if len(kept) == len(self.codes):
+            return self
+        if not len(kept):
+            raise DataError(
+                f"none of the {self.declared.label} is held by {k} or more: take the constraint out, or lower protect_k"
+            )
+        codecs, codes = [], self.codes[kept]
+        for place, codec in enumerate(self.codecs):
+            used, numbers = np.unique(codes[:, place], return_inverse=True)
+            present = used[used < len(codec.levels)]
+            codecs.append(codec.only(codec.levels.take(pa.array(present))))
+            codes[:, place] = numbers + (numbers >= len(present))  # missing comes after the pool
+        return replace(self, codecs=tuple(codecs), codes=codes)
+
     def reduced(self, columns: "Mapping[str, ColumnSchema]") -> "dict[str, ColumnSchema | None]":
-        """See `FittedConstraint`."""
+        """See `FittedConstraint`; the numbers of the combinations are a closed list, all others are pooled."""
         from tvae_core.schema import ColumnKind
 
-        kind = ColumnKind.CATEGORICAL
+        kind, numbers = ColumnKind.CATEGORICAL, tuple(range(len(self.codes)))
         number = replace(
-            columns[self.key], kind=kind, type="int32", minimum=None, maximum=None, categories=None
+            columns[self.key], kind=kind, type="int32", minimum=None, maximum=None, categories=numbers
         )
         return {**dict.fromkeys(self.declared.columns), self.key: number}
 

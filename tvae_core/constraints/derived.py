@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -211,6 +211,10 @@ class FittedDerived:
     declared: Derived
     domain: NumberDomain
     inverse: NumberDomain | None
+
+    def protected(self, source: TableSource, k: int, holders: np.ndarray | None) -> Self:
+        """See `FittedConstraint`: no value of the table is kept."""
+        return self
 
     def reduced(self, columns: "Mapping[str, ColumnSchema]") -> "dict[str, ColumnSchema | None]":
         """See `FittedConstraint`."""

@@ -27,6 +27,7 @@ from tvae_core.constraints.base import (
     refuse_broken,
 )
 from tvae_core.errors import ConditionError, DataError, SchemaError
+from tvae_core.holders import Extremes
 from tvae_core.sources import TableSource
 
 if TYPE_CHECKING:
@@ -166,6 +167,23 @@ class FittedInequality:
             out.append(values)
             masks.append(missing)
         return out[0], out[1], np.stack(masks)
+
+    def protected(self, source: TableSource, k: int, holders: np.ndarray | None) -> "FittedInequality":
+        """See `FittedConstraint`: the ends of both columns become their k-th smallest and largest values."""
+        lows, highs, start = Extremes(k), Extremes(k), 0
+        for columns in batches_of(source, (self.declared.low, self.declared.high)):
+            *values, missing = self.read(columns)
+            own = None if holders is None else holders[start : start + missing.shape[1]]
+            start += missing.shape[1]
+            for ends, numbers, absent in zip((lows, highs), values, missing, strict=True):
+                ends.update(numbers[~absent], None if own is None else own[~absent])
+        if not (lows.enough and highs.enough):
+            raise DataError(
+                f"constraint {self.declared.label}: fewer than {2 * k} holders have a value; take the constraint out, "
+                "or lower protect_k"
+            )
+        least, most = (end.item() for end in highs.kept)
+        return replace(self, base=lows.kept[0].item(), least=least, most=most)
 
     def reduced(self, columns: "Mapping[str, ColumnSchema]") -> "dict[str, ColumnSchema | None]":
         """See `FittedConstraint`: a distance, in units of the last decimal or of the dates' resolution."""

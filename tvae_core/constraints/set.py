@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from tvae_core.arrow_types import parse_type
@@ -40,6 +41,15 @@ class ConstraintSet:
         check_columns(source.schema, schema)
         fitted = [constraint.fit(source) for constraint in in_restoring_order(schema.constraints)]
         return cls(source.schema.with_metadata(getattr(source, "metadata", None)), fitted)
+
+    def protected(self, source: TableSource, k: int, holders: np.ndarray | None) -> "ConstraintSet":
+        """The same constraints without what fewer than k holders share: rare combinations and exact ends of ranges.
+
+        holders (rows,): the number of the entity behind each row; None: each row stands for itself.
+        """
+        if k < 2:
+            return self
+        return ConstraintSet(self.schema, [fitted.protected(source, k, holders) for fitted in self.fitted])
 
     def reduced(self, schema: TableSchema) -> TableSchema:
         """The schema of what the model sees."""
