@@ -6,7 +6,7 @@ to what is left. What the schema declares (`categories`, `minimum`, `maximum`) i
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -75,6 +75,7 @@ class Protection:
         self = cls(k if k > 1 else 0, holders)
         if not self.k:
             return self
+        levelled, numeric = self._count(source, schema)
         people = source.num_rows if holders is None else len(np.unique(holders))
         if people < 2 * k:
             unit = "rows" if holders is None else "entities"
@@ -82,7 +83,6 @@ class Protection:
                 f"the table has {people} {unit}: expected at least {2 * k}, for what fewer than protect_k = {k} of "
                 "them hold is never learned; give more, or lower protect_k (0 switches the protection off)"
             )
-        levelled, numeric = self._count(source, schema)
         for column in schema.columns:
             if column.name in levelled:
                 self._keep_levels(column, levelled[column.name])
@@ -220,10 +220,3 @@ def _declared(column: ColumnSchema, end: Any) -> Any:
         else pa.array([end], pa.float64()).cast(arrow, safe=False)
     )
     return NumberDomain(column.name, arrow).to_numbers(typed)[0][0]
-
-
-def add_counts(suppressed: Mapping[str, Any]) -> dict[str, int]:
-    """What was suppressed of a whole table: columns touched, levels, rows and clipped values."""
-    entries = list(suppressed.values())
-    sums = {key: sum(int(e[key]) for e in entries) for key in ("levels", "rows", "below", "above", "dropped")}
-    return {"columns": len(entries), **sums}

@@ -45,6 +45,20 @@ def fit_generator(
     return tvae.save(path)
 
 
+def read_privacy(uri: str) -> dict[str, Any]:
+    """How the stored generator at `uri` protects the people in its table: `protect_k`, and `suppressed`.
+
+    suppressed: by column, how much was withheld, as counts (`tvae_core.protection.Suppressed`), never values.
+    """
+    root, key = split_uri(uri)
+    store = open_store(root)
+    settings, codecs = (json.loads(store.get_bytes(f"{key}/{name}.json")) for name in ("settings", "codecs"))
+    return {
+        "protect_k": settings["settings"].get("protect_k", 0),
+        "suppressed": codecs.get("suppressed", {}),
+    }
+
+
 def describe_epoch(epoch: dict[str, Any]) -> str:
     """One line of an epoch's record in the training history; the last epoch's says what ended training."""
     text = f"epoch {epoch['epoch']}/{epoch['epochs']}  loss {epoch['loss']:.3f}"

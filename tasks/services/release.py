@@ -6,6 +6,7 @@ from typing import Any
 import tvae_core
 from configs import RunConfig
 from tasks.references import GeneratorRef, SplitRef, TableRef
+from tasks.services.generators import read_privacy
 from tasks.services.markdown import escaped, table
 
 _PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn", "sdmetrics", "great-expectations")
@@ -28,6 +29,7 @@ def lineage(
             "entity": split.entity,
         },
         "generator": {"name": generator.name, "version": generator.version, "digest": generator.digest},
+        "privacy": read_privacy(generator.uri),
         "seed": config.seed,
         "model": config.model.resolved().to_dict(),
         "code": tvae_core.__version__,
@@ -49,12 +51,26 @@ def release_report(name: str, version: str, facts: dict[str, Any], pages: list[s
             f"{escaped(generator['name'])} {escaped(generator['version'])}, digest {generator['digest'][:16]}",
         ],
         ["preset", facts["model"]["preset"]],
+        ["never learned", withheld(facts["privacy"])],
         ["seed", str(facts["seed"])],
         ["tvae-pipeline", facts["code"]],
     ]
     head = f"# Synthetic release {escaped(name)} {escaped(version)}\n\nEvery row is synthetic: drawn from a model."
     body = [head, table(["", ""], rows), *(_nested(page) for page in pages)]
     return "\n\n".join(part.strip() for part in body) + "\n"
+
+
+def withheld(privacy: dict[str, Any]) -> str:
+    """What the generator's protection kept out of training, in a phrase; counts only."""
+    if privacy["protect_k"] < 2:
+        return "nothing is withheld: the protection of rare values is switched off"
+    entries = privacy["suppressed"].values()
+    levels, rows = (sum(entry[key] for entry in entries) for key in ("levels", "rows"))
+    clipped = sum(entry["below"] + entry["above"] for entry in entries)
+    return (
+        f"what fewer than {privacy['protect_k']} hold: {levels:,} categories ({rows:,} cells), "
+        f"{clipped:,} extreme values"
+    )
 
 
 def _nested(page: str) -> str:
