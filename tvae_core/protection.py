@@ -36,7 +36,8 @@ class Suppressed:
     """What was withheld of one column: numbers, never values.
 
     levels: categories pooled, and rows: the rows that held them. below, above: holders whose value was clipped at the
-    k-th smallest or largest. dropped: whether nothing could be kept, so that the column is generated as missing.
+    k-th smallest or largest. dropped: whether nothing could be kept, so that the column is generated as missing or,
+    being text, made anew like an identifier.
     """
 
     levels: int = 0
@@ -91,7 +92,8 @@ class Protection:
         for name, what in self.suppressed.items():
             if what.dropped:
                 logger.warning(
-                    "column %r: nothing is held by enough people to be learned; it stays empty", name
+                    "column %r: nothing is held by enough people to be learned; it is made anew or empty",
+                    name,
                 )
         return self
 
@@ -153,7 +155,7 @@ class Protection:
         self._note(column, Suppressed(below=below, above=above))
 
     def _note(self, column: ColumnSchema, what: Suppressed) -> None:
-        if what.dropped and not column.nullable:
+        if what.dropped and not column.nullable and not is_text(column.arrow_type):
             raise DataError(
                 f"column {column.name!r} holds nothing that {self.k} people share, and must not be empty: declare it "
                 "an identifier, list its public `categories`, group its values, or lower protect_k"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tvae_core.arrow_types import is_number, is_temporal
+from tvae_core.arrow_types import is_number, is_temporal, is_text
 from tvae_core.codecs import (
     CategoricalCodec,
     ColumnCodec,
@@ -200,6 +200,8 @@ def fit_codec(
     if column.kind is ColumnKind.IDENTIFIER:
         return IdentifierCodec.fit(column.name, array.combine_chunks())
     levels = protection.levels_of(column.name)
+    if levels is not None and not len(levels) and is_text(column.arrow_type):
+        return IdentifierCodec.fit(column.name, array.combine_chunks())
     if column.kind in (ColumnKind.CATEGORICAL, ColumnKind.BOOLEAN) or levels is not None:
         kept = array if levels is None else only_levels(array, levels)
         codec = CategoricalCodec.fit(column.name, kept, most_levels=settings.max_categories)

@@ -11,6 +11,7 @@ import pytest
 
 from tvae_core import (
     TVAE,
+    ColumnKind,
     ConditionError,
     DataError,
     FixedCombinations,
@@ -106,9 +107,18 @@ def test_a_column_that_nobody_shares_stays_empty_or_is_refused(caplog):
     assert model.sample(50).x.isna().all()
     assert model.suppressed_["x"]["dropped"]
     assert "'x': nothing is held by enough" in caplog.text
-    table["x"] = [str(i // 3) for i in range(300)]
+    table["x"] = [i // 3 * 2.5 for i in range(300)]
+    columns = {"x": {"kind": ColumnKind.CATEGORICAL}}
     with pytest.raises(DataError, match="column 'x' holds nothing that 10 people share"):
-        fitted(table)
+        fitted(table, columns=columns)
+
+
+def test_text_that_nobody_shares_is_made_anew():
+    table = pd.DataFrame({"name": [f"name {i // 3:03d}" for i in range(300)], "y": ["a", "b"] * 150})
+    model = fitted(table)
+    assert model.suppressed_["name"]["dropped"]
+    assert model.sample(500).name.nunique() == 500
+    assert "name 000" not in json.dumps(model.codec_.to_dict())
 
 
 def test_a_table_of_fewer_than_two_k_rows_is_refused():
