@@ -77,7 +77,7 @@ def show_costs(flow: Any, flow_run: Any, state: Any) -> None:
             type="table",
             key="stages",
             description="What each stage took. Peak memory is the process's high-water mark so far.",
-            data=json.dumps(cost_table(costs)),
+            data=cost_table(costs),
             flow_run_id=flow_run.id,
         ).create()
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.conftest import ROOT
 
-START_SECONDS = 180
+START_SECONDS = 400
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
