@@ -129,8 +129,14 @@ def test_scores_are_printed_and_written(generator: Path, tmp_path: Path) -> None
         tmp_path / "synthetic.parquet",
         "--json",
         tmp_path / "scores.json",
+        "--html",
+        tmp_path / "page.html",
+        "--generator",
+        generator,
     )
     assert result.exit_code == 0, result.output
+    page = (tmp_path / "page.html").read_text()
+    assert all(f'id="{part}"' in page for part in ("columns", "pairs", "training", "latent"))
     written = json.loads((tmp_path / "scores.json").read_text())
     assert 0 < written["figures"]["fidelity.shape"] <= 1
     assert "holdout" in written["reasons"]["privacy.dcr_share"]
