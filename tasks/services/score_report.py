@@ -21,13 +21,25 @@ class Meaning:
 
 
 _MEANINGS = {
-    "fidelity.shape": Meaning("columns, each on its own", "1"),
-    "fidelity.trend": Meaning("pairs of columns", "1"),
+    "fidelity.shape": Meaning("columns, each on its own", "1", "fidelity.shape_holdout"),
+    "fidelity.shape_holdout": Meaning("the same of holdout rows", ""),
+    "fidelity.trend": Meaning("pairs of columns", "1", "fidelity.trend_holdout"),
+    "fidelity.trend_holdout": Meaning("the same of holdout rows", ""),
+    "fidelity.trend_shuffled": Meaning("the same of shuffled columns: the floor", ""),
+    "fidelity.three_way": Meaning("three columns at a time", "1", "fidelity.three_way_holdout"),
+    "fidelity.three_way_holdout": Meaning("the same of holdout rows", ""),
+    "fidelity.three_way_shuffled": Meaning("the same of shuffled columns: the floor", ""),
+    "fidelity.rare_levels": Meaning("rare levels that occur", "1", "fidelity.rare_levels_holdout"),
+    "fidelity.rare_levels_holdout": Meaning("the same of holdout rows", ""),
+    "fidelity.constraints": Meaning("rows that obey the constraint that is broken most", "1"),
     "fidelity.quality": Meaning("mean of shape and trend", "1"),
     "fidelity.diagnostic": Meaning("valid values, same columns and types", "1"),
     "fidelity.c2st": Meaning("trees tell real from synthetic (AUC)", "0.5", "fidelity.c2st_holdout"),
     "fidelity.c2st_holdout": Meaning("trees tell train from holdout (AUC)", "0.5"),
-    "fidelity.lr": Meaning("a linear model can't tell them apart", "1"),
+    "fidelity.c2st_shuffled": Meaning("trees tell train from shuffled columns: the floor (AUC)", ""),
+    "fidelity.lr": Meaning("a linear model can't tell them apart", "1", "fidelity.lr_holdout"),
+    "fidelity.lr_holdout": Meaning("the same of holdout rows", ""),
+    "fidelity.lr_shuffled": Meaning("the same of shuffled columns: the floor", ""),
     "privacy.exact_copies": Meaning(
         "synthetic rows that equal a training row", "the control", "privacy.exact_copies_holdout"
     ),
@@ -49,6 +61,8 @@ _MEANINGS = {
     "privacy.linkability_low": Meaning("its lower end at 95 %", "0 or less"),
     "privacy.inference": Meaning("secrets of people told, beyond the holdout's", "0"),
     "privacy.inference_low": Meaning("its lower end at 95 %", "0 or less"),
+    "privacy.rare_combinations": Meaning("values that one person alone combines, beyond the holdout's", "0"),
+    "privacy.rare_combinations_low": Meaning("its lower end at 95 %", "0 or less"),
     "privacy.membership_auc": Meaning("who was in train is told (AUC)", "0.5"),
     "privacy.membership_tpr": Meaning("members found at 1 % false alarms", "0.01"),
 }
@@ -136,7 +150,7 @@ def _score(score: float | None) -> float:
 
 
 def _pairs(details: Mapping[str, Any]) -> str:
-    pairs = details.get("worst_pairs", [])[:WORST_PAIRS]
+    pairs = details.get("pairs", [])[:WORST_PAIRS]
     if not pairs:
         return ""
     counts = details.get("figures", {}).get("fidelity.trend", {})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.services.evidence import Drawn, gather_evidence
 from tasks.services.quality import sdmetrics_version
 from tasks.services.scores import Scores
-from tasks.services.scoring import attacks, fidelity, privacy, utility
+from tasks.services.scoring import attacks, fidelity, privacy, structure, utility
 from tasks.services.scoring.tables import Tables, read_tables, refuse_empty
 from tasks.services.steps import Steps, one_thread
 from tvae_core.metrics.limits import MAX_ROWS
@@ -66,8 +66,8 @@ def score_tables(
         with run.timed("read the tables"):
             tables = read_tables(sources, schema, targets, seed, max_rows)
         scores.details.update(_about(tables, max_rows))
-        groups = fidelity.steps(), utility.steps(tables.targets), privacy.steps(), attacks.steps()
-        for step in (step for group in groups for step in group):
+        faithful = fidelity.steps() + structure.steps(tables)
+        for step in faithful + utility.steps(tables.targets) + privacy.steps() + attacks.steps():
             run.step(step.name, step.figures, step.compute, tables)
         drawn = Drawn.of(schema, tables.frames, tables.groups["real"], seed)
         gather_evidence(run, scores, drawn, real, generator, seed)
@@ -83,6 +83,6 @@ def _about(tables: Tables, max_rows: int) -> dict[str, Any]:
         "sdmetrics": sdmetrics_version(),
         "figures": {},
         "columns": {},
-        "worst_pairs": [],
+        "pairs": [],
         "attacks": {},
     }

@@ -11,12 +11,14 @@ from tasks.services.scores import Scores
 from tasks.services.scoring.tables import Tables
 from tasks.services.steps import Step
 from tvae_core.metrics import Risk, inference, linkability, membership, secret_columns, singling_out
+from tvae_core.metrics.combinations import rare_combinations
 from tvae_core.metrics.risk import worst
 
 
 def steps() -> list[Step]:
     """The steps of this group."""
     risks = [("singling out", _singling_out), ("linkability", _linkability), ("inference", _inference)]
+    risks.append(("rare combinations", _rare_combinations))
     found = []
     for title, compute in risks:
         name = f"privacy.{title.replace(' ', '_')}"
@@ -35,6 +37,12 @@ def _linkability(scores: Scores, tables: Tables) -> None:
 def _inference(scores: Scores, tables: Tables) -> None:
     secrets = secret_columns(tables.real, tables.targets)
     _record(scores, "inference", inference(*tables.three, secrets, seed=tables.seed))
+
+
+def _rare_combinations(scores: Scores, tables: Tables) -> None:
+    owners = tables.groups["real"], tables.groups.get("holdout")
+    risk = rare_combinations(*tables.three, entities=owners, seed=tables.seed)
+    _record(scores, "rare_combinations", {"three columns": risk})
 
 
 def _membership(scores: Scores, tables: Tables) -> None:

@@ -50,9 +50,14 @@ class Tables:
         """Train, holdout and synthetic rows, as attacks take them. Raises DataError when no holdout was given."""
         return self.real, self.holdout, self.synthetic
 
+    @property
+    def has_holdout(self) -> bool:
+        """Whether a holdout was given."""
+        return "holdout" in self.sources
+
     def need_holdout(self) -> None:
         """Raises DataError when no holdout was given."""
-        if "holdout" not in self.sources:
+        if not self.has_holdout:
             raise DataError(NO_HOLDOUT)
 
     def groups_with(self, other: str) -> tuple[np.ndarray, np.ndarray] | None:
