@@ -8,11 +8,13 @@ version is part of the result.
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -22,6 +24,9 @@ from tvae_core.schema import ColumnKind, ColumnSchema, TableSchema
 
 if TYPE_CHECKING:
     from sdmetrics.reports.base_unified_report import BaseUnifiedReport
+
+PROTECTION_ROWS = 400
+"""Rows of each table for the privacy metrics, which hold every pair of rows in memory."""
 
 _TABLE = "table"  # sdmetrics' reports take tables by name
 _MEASURES = {
@@ -84,6 +89,23 @@ class Diagnostic:
     columns: tuple[ColumnScore, ...]
 
 
+@dataclass(frozen=True)
+class Protection:
+    """sdmetrics' privacy metrics: 1 is ideal, NaN where one can't be computed.
+
+    Attributes:
+        overfitting: 1 when at most half of the synthetic rows lie closer to train than to the holdout.
+        baseline: median distance to the closest training row, over that of random rows; at most 1.
+        disclosure: how wrong an attacker's guess of a secret stays, over that of a guess without any data; at most 1.
+        rows: rows taken of each table.
+    """
+
+    overfitting: float
+    baseline: float
+    disclosure: float
+    rows: int
+
+
 def sdmetrics_version() -> str:
     """The installed version, without importing the library."""
     return version("sdmetrics")
@@ -141,6 +163,59 @@ def diagnostic_report(
         for row in _details(report, "Data Validity")
     )
     return Diagnostic(validity, structure, _mean([validity, structure]), columns)
+
+
+def protection_scores(
+    real: pd.DataFrame,
+    holdout: pd.DataFrame,
+    synthetic: pd.DataFrame,
+    *,
+    known: Sequence[str],
+    secret: str,
+    seed: int,
+) -> Protection:
+    """Run sdmetrics' privacy metrics on at most `PROTECTION_ROWS` rows of each tidy frame, drawn by `seed`.
+
+    Args:
+        real: training rows.
+        holdout: real rows that the generator has not seen.
+        synthetic: synthetic rows.
+        known: columns that an attacker knows.
+        secret: the column that he guesses from them.
+        seed: decides the rows and the random table of the baseline.
+    """
+    from sdmetrics.single_table import DCRBaselineProtection, DCROverfittingProtection, DisclosureProtection
+
+    class Seeded(DCRBaselineProtection):  # type: ignore[misc]  # sdmetrics has no types
+        _seed = seed
+
+    rows = min(PROTECTION_ROWS, len(real), len(holdout), len(synthetic))
+    train, unseen, made = (
+        frame.sample(rows, random_state=np.random.default_rng([seed, i]))
+        for i, frame in enumerate((real, holdout, synthetic))
+    )
+    metadata = {"tables": {_TABLE: _metadata(real)}}
+    numbers = [name for name in (*known, secret) if name not in categorical_columns(real)]
+    with warnings.catch_warnings(), _borrowed_random_state(seed):
+        warnings.simplefilter("ignore")
+        overfitting = DCROverfittingProtection.compute_breakdown(train, made, unseen, metadata, _TABLE)
+        baseline = Seeded.compute_breakdown(train, made, metadata, _TABLE)
+        disclosure = DisclosureProtection.compute_breakdown(
+            train, made, list(known), [secret], continuous_column_names=numbers or None
+        )
+    scores = [float(result["score"]) for result in (overfitting, baseline, disclosure)]
+    return Protection(scores[0], scores[1], scores[2], rows)
+
+
+@contextmanager
+def _borrowed_random_state(seed: int) -> Iterator[None]:
+    """Seed the global random state, which the random baseline draws its gaps from, and put it back."""
+    before = np.random.get_state()  # sdmetrics offers no other way
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        np.random.set_state(before)
 
 
 def _generate(

@@ -63,6 +63,9 @@ _MEANINGS = {
     "privacy.inference_low": Meaning("its lower end at 95 %", "0 or less"),
     "privacy.rare_combinations": Meaning("values that one person alone combines, beyond the holdout's", "0"),
     "privacy.rare_combinations_low": Meaning("its lower end at 95 %", "0 or less"),
+    "privacy.sdmetrics_overfitting": Meaning("sdmetrics: not nearer to train than to the holdout", "1"),
+    "privacy.sdmetrics_baseline": Meaning("sdmetrics: as far from train as random rows", "1"),
+    "privacy.sdmetrics_disclosure": Meaning("sdmetrics: a secret stays unguessed", "1"),
     "privacy.membership_auc": Meaning("who was in train is told (AUC)", "0.5"),
     "privacy.membership_tpr": Meaning("members found at 1 % false alarms", "0.01"),
 }

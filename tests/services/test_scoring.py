@@ -28,6 +28,7 @@ ALL_FIGURES = {
     *(f"utility.label.{name}" for name in ("tstr", "trtr", "ratio")),
     *(f"privacy.exact_copies{name}" for name in ("", "_holdout", "_excess")),
     *(f"privacy.{name}" for name in ("dcr_share", "dcr_median_ratio", "nndr", "nndr_holdout")),
+    *(f"privacy.sdmetrics_{name}" for name in ("overfitting", "baseline", "disclosure")),
     *(f"privacy.{name}" for name in ("membership_auc", "membership_tpr")),
     *(
         f"privacy.{name}{end}"
@@ -94,6 +95,7 @@ def test_fresh_rows_of_the_same_population_score_as_well_as_real_ones(fresh):
     assert figures["utility.label.ratio"] == pytest.approx(1.0, abs=0.06)
     assert figures["privacy.exact_copies"] == 0.0
     assert 0.43 < figures["privacy.dcr_share"] < 0.57
+    assert figures["privacy.sdmetrics_overfitting"] > 0.85
     assert figures["privacy.dcr_median_ratio"] == pytest.approx(1.0, abs=0.1)
 
 
@@ -103,6 +105,9 @@ def test_the_training_rows_as_synthetic_ones_are_caught():
     assert figures["privacy.exact_copies"] == 1.0
     assert figures["privacy.exact_copies_excess"] == 1.0
     assert figures["privacy.dcr_share"] > 0.99
+    assert (
+        figures["privacy.sdmetrics_overfitting"] < 0.7
+    )  # a sample of train is near its own sample only in part
 
 
 def test_shuffled_columns_keep_their_shape_and_fail_detection_and_utility():

@@ -1,10 +1,23 @@
 """Privacy by nearness: what stands in the training table, or close to it, against what the holdout explains."""
 
 from tasks.services.evidence import distance_map
+from tasks.services.quality import protection_scores
 from tasks.services.scores import Scores
 from tasks.services.scoring.tables import Tables
 from tasks.services.steps import Step
-from tvae_core.metrics import closest_records, exact_copies, near_copies, row_hashes, value_codes
+from tvae_core.errors import DataError
+from tvae_core.metrics import (
+    closest_records,
+    exact_copies,
+    near_copies,
+    row_hashes,
+    secret_columns,
+    value_codes,
+)
+
+PROTECTIONS = ("overfitting", "baseline", "disclosure")
+KNOWN_COLUMNS = 3
+"""Columns that sdmetrics' attacker knows."""
 
 
 def steps() -> list[Step]:
@@ -21,6 +34,7 @@ def steps() -> list[Step]:
             ["privacy.dcr_share", "privacy.dcr_median_ratio", "privacy.nndr", "privacy.nndr_holdout"],
             _closest,
         ),
+        Step("protection by sdmetrics", [f"privacy.sdmetrics_{name}" for name in PROTECTIONS], _protection),
     ]
 
 
@@ -68,3 +82,14 @@ def _closest(scores: Scores, tables: Tables) -> None:
     scores.evidence["closest"] = distance_map(result)
     scores.record("privacy.nndr", result.nndr_train)
     scores.record("privacy.nndr_holdout", result.nndr_holdout)
+
+
+def _protection(scores: Scores, tables: Tables) -> None:
+    secret = secret_columns(tables.real, tables.targets)[0]
+    known = [name for name in tables.real.columns if name != secret][:KNOWN_COLUMNS]
+    if not known:
+        raise DataError("expected at least two columns, however there is only the one to guess")
+    found = protection_scores(*tables.three, known=known, secret=secret, seed=tables.seed)
+    for name in PROTECTIONS:
+        scores.record(f"privacy.sdmetrics_{name}", getattr(found, name))
+        scores.explain(f"privacy.sdmetrics_{name}", rows=found.rows)
