@@ -41,12 +41,15 @@ def main() -> None:
     options.add_argument("--preset", default="default")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--epochs", type=int)
+    options.add_argument("--epsilon", type=float, help="differential privacy")
+    options.add_argument("--delta", type=float)
     options.add_argument("--categorical", default="", help="columns to declare categorical, by commas")
     options.add_argument("--out", type=Path, required=True)
     args = options.parse_args()
     real = pd.read_parquet(args.train)
     schema = declared(real, args.categorical.split(","))
-    settings = {} if args.epochs is None else {"epochs": args.epochs}
+    chosen = {name: getattr(args, name) for name in ("epochs", "epsilon", "delta")}
+    settings = {name: value for name, value in chosen.items() if value is not None}
     began, worked = time.perf_counter(), time.process_time()
     model = TVAE(args.preset, seed=args.seed, device="cpu", **settings).fit(real, schema)
     fit_seconds = time.perf_counter() - began

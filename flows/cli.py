@@ -144,6 +144,8 @@ def _model_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--decompress-dims", metavar="N,N", help="Hidden layers of the decoder: 256,256."),
         click.option("--l2scale", type=float, help="Weight decay."),
         click.option("--loss-factor", type=float, help="Weight of the reconstruction."),
+        click.option("--epsilon", type=float, help="Differential privacy of every row within this epsilon."),
+        click.option("--delta", type=float, help="Its delta; 1e-5, or less for a large table, without it."),
     ]
     for option in reversed(options):
         command = option(command)

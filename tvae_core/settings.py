@@ -40,6 +40,9 @@ class ModelSettings:
     max_categories: most levels a categorical column may have.
     protect_k: what fewer than this many rows (entities, where the schema names one) hold is never learned: rare
         categories, extreme values, rare repeated values; 0 and 1 switch the protection off.
+    epsilon: differential privacy of every row within this epsilon; None trains without it. Default preset only.
+    delta: its delta; None takes 1e-5, or rows ** -1.1 where that is less.
+    max_grad_norm: what a row's gradient is clipped to under differential privacy.
     """
 
     preset: Preset = "default"
@@ -59,6 +62,9 @@ class ModelSettings:
     bins: int | None = None
     max_categories: int = 20_000
     protect_k: int = 10
+    epsilon: float | None = None
+    delta: float | None = None
+    max_grad_norm: float | None = None
 
     # Read by pydantic where a configuration nests this class; means nothing here.
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -74,8 +80,8 @@ class ModelSettings:
             raise SettingsError(f"preset must be one of {', '.join(PRESETS)}, but it is {self.preset!r}")
 
     def resolved(self) -> "ModelSettings":
-        """The settings with the preset's values in place of None."""
-        preset = PRESETS[self.preset]
+        """The settings with the preset's values in place of None; a private fit has some of its own."""
+        preset = PRESETS[self.preset] if self.epsilon is None else {**PRESETS[self.preset], **PRIVATE}
         return replace(self, **{k: v for k, v in preset.items() if getattr(self, k) is None})
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,6 +116,9 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("bins", 2, 10_000),
     ("max_categories", 1, 10_000_000),
     ("protect_k", 0, 1_000_000),
+    ("epsilon", 0.01, 100.0),
+    ("delta", 1e-18, 0.1),
+    ("max_grad_norm", 1e-6, 1e6),
 )
 
 _WHOLE = {"embedding_dim", "batch_size", "epochs", "patience", "bins", "max_categories", "protect_k"}
@@ -126,6 +135,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "loss_factor": 1.0, "free_bits": 3.0, "learning_rate": 5e-3, "dropout": 0.1,
         "validation_fraction": 0.1, "bins": 64,
     },
+}  # fmt: skip
+
+
+# Noise is added to every weight, so a private fit has fewer; noise also does what dropout and decay are for.
+PRIVATE: dict[str, Any] = {
+    "embedding_dim": 8, "compress_dims": (64, 64), "decompress_dims": (96, 24), "l2scale": 0.0, "free_bits": 0.0,
+    "learning_rate": 5e-3, "dropout": 0.0, "validation_fraction": 0.0, "patience": 0, "max_grad_norm": 2.0,
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from tvae_core.checkpoints import CheckpointFile, CheckpointKeeper, Checkpoints
 from tvae_core.conditions import check_balance, read_balance, read_conditions
 from tvae_core.constraints.set import ConstraintSet, logged
 from tvae_core.constraints.unique import keep_unique
+from tvae_core.dp.fit import check_schema, fit_privately
 from tvae_core.errors import ArtifactError, ConditionError, DataError, NotFittedError, SettingsError
 from tvae_core.given import Given, GivenConditions, GivenFrame, known_cells
 from tvae_core.holdback import entity_numbers, hold_back
@@ -29,7 +30,7 @@ from tvae_core.randomness import seed_sequence, torch_generator
 from tvae_core.sampling import Request, rebatch, sample_blocks
 from tvae_core.schema import TableSchema, infer_schema
 from tvae_core.settings import CHECKPOINT_MINUTES, ModelSettings, Preset
-from tvae_core.sources import as_source
+from tvae_core.sources import TableSource, as_source
 from tvae_core.table import EncodedTable, TableCodec
 from tvae_core.token_file import encoded_table
 from tvae_core.training import OnEpoch, OnStageRows, fit_prior, size_to_table, stage_rows, train
@@ -49,6 +50,7 @@ class TVAE:
     device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, ...
 
     After `fit` or `load`: `schema_`, `settings_` (every setting with its value), `history_` (a record per epoch).
+    `privacy_` is what the accountant says of a fit with `epsilon`, None of others.
     `suppressed_` counts, by column, what was too rare to be learned (see `Suppressed`).
     After sampling: `constraint_counts_` (how many of the last sample's rows each constraint repaired or redrew).
 
@@ -100,6 +102,9 @@ class TVAE:
         if rows < needed:
             raise DataError(f"the table has {rows} rows: expected at least {needed}")
         settings = self.settings.resolved()
+        self.privacy_: dict[str, Any] | None = None
+        if settings.epsilon is not None:
+            return self._fit_privately(source, settings, on_epoch)
         holders = entity_numbers(source, self.schema_.entity) if self.schema_.entity else None
         constraints = ConstraintSet.fit(source, self.schema_)
         self.constraints_ = constraints.protected(source, settings.protect_k, holders)
@@ -116,6 +121,18 @@ class TVAE:
                 keeper = CheckpointFile(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
                 checkpoints = Checkpoints(keeper, checkpoint_minutes, self._fingerprint(table, held_back))
             self._train(table, held_back, on_epoch=on_epoch, on_rows=on_rows, checkpoints=checkpoints)
+        return self
+
+    def _fit_privately(self, source: TableSource, settings: ModelSettings, on_epoch: OnEpoch | None) -> Self:
+        check_schema(self.schema_)
+        self.constraints_ = ConstraintSet.fit(source, self.schema_)
+        modelled = self.constraints_.reduced(self.schema_)
+        reduced = self.constraints_.reduce(source, modelled)
+        fitted = fit_privately(
+            reduced, modelled, settings, seed=self.seed, device=self.device, on_epoch=on_epoch
+        )
+        self.codec_, self.networks_, self.settings_ = fitted.codec, fitted.networks, fitted.settings
+        self.history_, self.privacy_ = fitted.history, fitted.account
         return self
 
     @property
@@ -218,6 +235,11 @@ class TVAE:
         return self.constraints_.restore(drawn, counts, asked, request.first)
 
     def _check_looks(self, decoding_steps: int | None) -> None:
+        if self.privacy_ is not None:
+            raise ConditionError(
+                "a generator with differential privacy learned to draw whole rows only: given, balance, present and "
+                "decoding_steps need one without epsilon"
+            )
         if not self.networks_.looks:
             raise ConditionError(
                 "the reference preset's columns don't look at each other: given, balance, present and decoding_steps "
@@ -273,7 +295,7 @@ class TVAE:
         settings = {"settings": self.settings_.to_dict(), "seed": self.seed, "schema": self.schema_.to_dict()}
         return write_generator(
             Path(path),
-            settings=settings,
+            settings=settings if self.privacy_ is None else {**settings, "privacy": self.privacy_},
             codecs={**self.codec_.to_dict(), **self.constraints_.to_dict()},
             weights=self.networks_.state_dict(),
             history=self.history_,
@@ -287,6 +309,7 @@ class TVAE:
             model = cls(seed=plain["seed"], device=device, **plain["settings"])
             model.settings_ = model.settings
             model.schema_ = TableSchema.from_dict(plain["schema"])
+            model.privacy_ = plain.get("privacy")
             model.codec_ = TableCodec.from_dict(codecs)
             model.constraints_ = ConstraintSet.from_dict(codecs, model.codec_.schema)
             with torch.random.fork_rng(devices=[]):

@@ -46,7 +46,8 @@ def fit_generator(
 
 
 def read_privacy(uri: str) -> dict[str, Any]:
-    """How the stored generator at `uri` protects the people in its table: `protect_k`, and `suppressed`.
+    """How the stored generator at `uri` protects the people in its table: `protect_k`, `suppressed`, and
+    `differential_privacy`, what the accountant says of a private fit (None of others).
 
     suppressed: by column, how much was withheld, as counts (`tvae_core.protection.Suppressed`), never values.
     """
@@ -56,12 +57,15 @@ def read_privacy(uri: str) -> dict[str, Any]:
     return {
         "protect_k": settings["settings"].get("protect_k", 0),
         "suppressed": codecs.get("suppressed", {}),
+        "differential_privacy": settings.get("privacy"),
     }
 
 
 def describe_epoch(epoch: dict[str, Any]) -> str:
     """One line of an epoch's record in the training history; the last epoch's says what ended training."""
-    text = f"epoch {epoch['epoch']}/{epoch['epochs']}  loss {epoch['loss']:.3f}"
+    text = f"epoch {epoch['epoch']}/{epoch['epochs']}"
+    if "loss" in epoch:  # a private fit tells none
+        text += f"  loss {epoch['loss']:.3f}"
     if epoch.get("validation_loss") is not None:
         text += f"  validation {epoch['validation_loss']:.3f}" + (" (best)" if epoch.get("best") else "")
     text = f"{text}  {epoch['seconds']:.1f} s"

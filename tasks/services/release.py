@@ -62,6 +62,12 @@ def release_report(name: str, version: str, facts: dict[str, Any], pages: list[s
 
 def withheld(privacy: dict[str, Any]) -> str:
     """What the generator's protection kept out of training, in a phrase; counts only."""
+    private = privacy.get("differential_privacy")
+    if private is not None:
+        return (
+            f"differential privacy of every {private['unit']}: epsilon {private['epsilon']:.2f} at delta "
+            f"{private['delta']:.0e}"
+        )
     if privacy["protect_k"] < 2:
         return "nothing is withheld: the protection of rare values is switched off"
     entries = privacy["suppressed"].values()

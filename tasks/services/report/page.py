@@ -232,7 +232,9 @@ def build(findings: Findings) -> dict[str, Any]:
         ],
         "closest": bool(closest),
         "attacks": bool(attacks),
-        "training": training_charts(findings.history) if findings.history else [],
+        "training": training_charts(findings.history)
+        if findings.history and "loss" in findings.history[0]
+        else [],
         "latent": latent_section(evidence),
         "suppressed": suppressed(evidence),
         "fewest": evidence.get("fewest"),

@@ -1,0 +1,96 @@
+"""A private fit: within its budget, from noisy counts and gradients, and open about what it cost."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tvae_core import (
+    TVAE,
+    ConditionError,
+    FixedCombinations,
+    SchemaError,
+    SettingsError,
+    as_source,
+    infer_schema,
+)
+from tvae_core.dp.histograms import NoisyCounts, join_noise, private_codec
+
+SMALL = {"epochs": 2, "compress_dims": (8,), "decompress_dims": (8, 4), "embedding_dim": 2}
+
+
+def people(rows=3000):
+    generator = np.random.default_rng(0)
+    city = generator.choice(["Bern", "Cork", "Lyon"], rows, p=[0.6, 0.3, 0.1]).astype(object)
+    city[0] = "Nowhere"
+    gain = np.where(generator.random(rows) < 0.8, 0, generator.integers(1000, 9000, rows))
+    return pd.DataFrame({"city": city, "age": generator.integers(18, 80, rows), "gain": gain})
+
+
+@pytest.fixture(scope="module")
+def model():
+    return TVAE(seed=1, epsilon=3.0, delta=1e-5, **SMALL).fit(people())
+
+
+def test_the_account_adds_up_to_what_was_asked_for(model):
+    account = model.privacy_
+    assert 2.98 < account["epsilon"] <= 3.0
+    assert (account["delta"], account["unit"]) == (1e-5, "row")
+    counts, training = account["parts"]
+    assert counts["histograms"] == 5
+    assert (training["steps"], training["sample_rate"]) == (32, pytest.approx(188 / 3000))
+    assert max(counts["epsilon_alone"], training["epsilon_alone"]) < account["epsilon"]
+
+
+def test_margins_come_from_noisy_counts_and_single_rows_are_never_named(model):
+    drawn, real = model.sample(5000), people()
+    assert set(drawn.city) == {"Bern", "Cork", "Lyon"}
+    assert (drawn.city == "Bern").mean() == pytest.approx((real.city == "Bern").mean(), abs=0.06)
+    assert (drawn.gain == 0).mean() == pytest.approx(0.8, abs=0.06)
+    assert drawn.age.dtype == real.age.dtype
+    assert drawn.age.mean() == pytest.approx(real.age.mean(), abs=3)
+
+
+def test_a_private_generator_is_stored_with_its_account_and_draws_whole_rows_only(model, tmp_path):
+    model.save(tmp_path / "g")
+    again = TVAE.load(tmp_path / "g")
+    assert again.privacy_ == model.privacy_
+    assert again.sample(20).equals(model.sample(20))
+    with pytest.raises(ConditionError, match="whole rows only"):
+        again.sample(5, given={"city": "Bern"})
+
+
+def test_two_fits_of_one_seed_differ_for_the_noise_is_secret(model):
+    other = TVAE(seed=1, epsilon=3.0, delta=1e-5, **SMALL).fit(people())
+    assert not other.sample(200).equals(model.sample(200))
+
+
+def test_what_has_no_private_form_is_refused():
+    table = people(400)
+    schema = infer_schema(table)
+    with pytest.raises(SchemaError, match="names an entity"):
+        TVAE(epsilon=1.0, **SMALL).fit(table, replace(schema, entity="city"))
+    pairs = FixedCombinations(("city", "age"))
+    with pytest.raises(SchemaError, match="no private form"):
+        TVAE(epsilon=1.0, **SMALL).fit(table, replace(schema, constraints=(pairs,)))
+    with pytest.raises(SettingsError, match="default preset"):
+        TVAE("reference", epsilon=1.0).fit(table)
+    with pytest.raises(SettingsError, match="whole row"):
+        TVAE(epsilon=1.0, delta=0.01, **SMALL).fit(table)
+
+
+def test_declared_categories_are_counted_even_where_no_row_has_them():
+    source = as_source(people())
+    column = replace(infer_schema(source).columns[0], categories=("Bern", "Cork", "Rome"))
+    counts = NoisyCounts(1e-6, np.random.default_rng(0), 1e-7)
+    codec, shares = private_codec(source, column, counts)
+    assert codec.levels.to_pylist() == ["Bern", "Cork", "Rome"]
+    real = people().city.value_counts(normalize=True)
+    expected = [real.Bern, real.Cork, 0.0, real.Lyon + real.Nowhere]
+    assert shares == pytest.approx(expected, abs=1e-6)
+
+
+def test_cells_are_joined_until_they_stand_out_from_the_noise():
+    edges, counts = join_noise(np.arange(8), np.array([1.0, 90.0, 2.0, -1.0, 20.0, 25.0, 30.0]), 10.0)
+    assert (edges.tolist(), counts.tolist()) == ([1, 2, 7], [90.0, 76.0])

@@ -1,0 +1,1 @@
+"""Differential privacy: an accountant, private histograms for codecs and margins, and DP-SGD for the networks."""

@@ -1,0 +1,106 @@
+"""DP-SGD: clipped gradients of Poisson samples, noise on their sum (Abadi et al. 2016, arXiv:1607.00133).
+
+Of the rows, only the noisy sums are seen by what follows: Adam, the average of the weights, and the drawing of rows.
+Nothing is chosen by a loss of real rows: there is no early stop, and the history holds no loss.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tvae_core.dp.gradients import Gradients, Tape
+from tvae_core.dp.loss import row_losses
+from tvae_core.model import Rows
+from tvae_core.networks import Networks
+from tvae_core.settings import ModelSettings
+
+# Weights are averaged with this decay a step; rates rise over the first steps and fall along a cosine.
+AVERAGE_DECAY, WARM_UP_STEPS = 0.98, 20
+# Rows that go through the networks at once: a Poisson sample of any size costs no more memory.
+ROWS_AT_ONCE = 2_048
+
+OnEpoch = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the accountant was told: the probability of a row to be in a step's sample, the number of steps, and the
+    noise's standard deviation in multiples of the clipping norm.
+    """
+
+    rate: float
+    steps: int
+    noise: float
+    max_grad_norm: float
+
+
+def train_privately(
+    networks: Networks,
+    rows: Rows,
+    settings: ModelSettings,
+    plan: Plan,
+    generator: torch.Generator,
+    *,
+    on_epoch: OnEpoch | None = None,
+) -> list[dict[str, Any]]:
+    """Fit the networks in place, ending with the averaged weights; one record an epoch, without any loss.
+
+    rows: all of them, codes numbered through all columns. `generator` draws samples and noise: it must be secret.
+    """
+    assert settings.epochs and settings.learning_rate
+    step = _Step(networks, rows, plan, generator)
+    average = {name: value.detach().clone() for name, value in networks.state_dict().items()}
+    history: list[dict[str, Any]] = []
+    began, per_epoch = time.monotonic(), math.ceil(plan.steps / settings.epochs)
+    optimiser = torch.optim.Adam(networks.trained_parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+    for number in range(1, plan.steps + 1):
+        rate = min(1.0, number / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * number / plan.steps))
+        optimiser.param_groups[0]["lr"] = settings.learning_rate * rate
+        step.set_gradients()
+        optimiser.step()
+        keep = min(AVERAGE_DECAY, number / (10 + number))
+        torch._foreach_lerp_(list(average.values()), list(networks.state_dict().values()), 1 - keep)
+        if number % per_epoch == 0 or number == plan.steps:
+            history.append({"epoch": len(history) + 1, "step": number})
+            if on_epoch is not None:
+                on_epoch({**history[-1], "epochs": settings.epochs, "seconds": time.monotonic() - began})
+    networks.load_state_dict(average)
+    return history
+
+
+@dataclass
+class _Step:
+    networks: Networks
+    rows: Rows
+    plan: Plan
+    generator: torch.Generator
+
+    def set_gradients(self) -> None:
+        """Give every weight that rows can move its noisy mean gradient."""
+        sampled = (
+            torch.rand(len(self.rows), generator=self.generator, device=self.generator.device)
+            < self.plan.rate
+        )
+        sums: Gradients = {}
+        # An empty sample still says with its noise that it is one: the first part may be empty.
+        for part in self.rows.take(sampled.nonzero()[:, 0]).codes.split(ROWS_AT_ONCE):
+            for weight, gradient in self._clipped(part).items():
+                sums[weight] = sums[weight] + gradient if weight in sums else gradient
+        expected = self.plan.rate * len(self.rows)
+        deviation = self.plan.noise * self.plan.max_grad_norm
+        for weight, gradient in sums.items():
+            noise = torch.randn(gradient.shape, generator=self.generator, device=gradient.device)
+            weight.grad = (gradient + deviation * noise) / expected
+
+    def _clipped(self, codes: Tensor) -> Gradients:
+        part = Rows(codes, torch.zeros(len(codes), 0, device=codes.device))
+        shape = (len(codes), self.networks.prior.means.shape[1])
+        noise = torch.randn(shape, generator=self.generator, device=codes.device)
+        tape = Tape()
+        nll, kl = row_losses(self.networks, part, noise, tape)
+        return tape.clipped_sums(nll + kl, self.plan.max_grad_norm)[0]
