@@ -184,6 +184,20 @@ class SampleSection(Section):
         default=None,
     )
 
+    workers: int = described(
+        6,
+        "Processes that draw parts side by side, 1 to 1024, as a Dask cluster of this machine. The rows stay the same.",
+        default=1,
+        ge=1,
+        le=1024,
+    )
+    cluster: str | None = described(
+        7,
+        "Draw on this Dask cluster instead: its scheduler's address, tcp://host:8786 or tls://host:8786.",
+        default=None,
+        pattern=r"^(tcp|tls)://[^@/\s]+:\d+$",
+    )
+
     @model_validator(mode="after")
     def _known_cells_stand_alone(self) -> Self:
         beside = [key for key in ("rows", "where", "balance") if getattr(self, key)]
@@ -192,6 +206,10 @@ class SampleSection(Section):
                 f"given says how many rows there are and what is known of each: leave {', '.join(beside)} out"
             )
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the rows beside the table of known cells: everything but where they are drawn."""
+        return self.model_dump(exclude={"workers", "cluster", "given"})
 
     def options(self) -> dict[str, Any]:
         """What `TVAE.sample_batches` is asked for beside the number of rows and the table of known cells."""

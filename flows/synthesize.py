@@ -27,6 +27,7 @@ from configs.run import (
 )
 from flows.notices import tell_of_failure
 from flows.pool import cancel_children, train_on_pool
+from flows.shards import draw_sample
 from flows.train_generator import train_generator
 from tasks.gate import decide_release
 from tasks.ingest import declare_schema, ingest_table, plan_run
@@ -36,7 +37,6 @@ from tasks.package import assemble_release
 from tasks.publish import publish_release
 from tasks.references import FileRef, GeneratorRef, PublishedRelease, RunPlan, SplitRef
 from tasks.run_record import keep_run
-from tasks.sample import sample_rows
 from tasks.score import score_sample
 from tasks.split import split_rows
 from tasks.train import use_generator
@@ -97,7 +97,7 @@ def synthesize(
     parts = split_rows(table, schema, config.split.holdout_fraction, config.seed)
     generator = obtain_generator(config, plan, parts, schema)
     device = config.train.device if config.train.where == "here" else "auto"
-    synthetic = sample_rows(
+    synthetic = draw_sample(
         generator, parts, config.sample, plan.known, seed=config.seed, device=device, workspace=plan.workspace
     )
     record = keep_run(config, plan, schema=schema, split=parts, generator=generator, synthetic=synthetic)

@@ -1,8 +1,10 @@
-"""Stage 6: draw synthetic rows from the stored generator alone."""
+"""Stage 6: draw synthetic rows from the stored generator alone, in this process or on a cluster."""
 
 import itertools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 
@@ -12,12 +14,10 @@ from tasks.progress import ProgressArtifact, row_counter
 from tasks.references import GeneratorRef, PartRef, SplitRef, TableRef, Workspace
 from tasks.services.generators import open_generator
 from tasks.services.keys import derive_seed
-from tasks.services.sampling import sample_parts
-from tasks.services.tables import read_whole, table_digest
-from tasks.services.workspace import RunFiles, table_from_json, table_to_json
+from tasks.services.sampling import find_sample, keep_part, keep_sample, sample_parts, write_sample
+from tasks.services.tables import read_whole
+from tasks.services.workspace import RunFiles
 from tasks.stage import STAGE
-
-MANIFEST = "sample/manifest.json"
 
 
 @task(name="sample", **STAGE)
@@ -32,39 +32,73 @@ def sample_rows(
     device: str,
     workspace: Workspace,
 ) -> TableRef:
-    """Write the parts one by one into the workspace, then their manifest, unless it is there already.
+    """Write the parts one by one into the workspace, then their manifest, unless they are there already and whole.
 
     With a table of `known` cells, a row is drawn for each of its rows.
     """
     files = RunFiles(workspace)
-    if files.has(MANIFEST):
-        reuse("sample", f"these rows exist already and are reused: {files.store.uri_of(files.key('sample'))}")
-        return table_from_json(files.read_json(MANIFEST))
-    options = section.options()
-    if known is not None:
-        options["given"] = read_whole(known)
-    rows = known.rows if known is not None else section.rows or split.train_rows
-    key = f"sampling-{workspace.prefix.rpartition('/')[2]}"
+    if (found := find_sample(files)) is not None:
+        reuse("sample", f"these rows exist already and are reused: {found.uri}")
+        return found
     parts = []
     with (
         open_generator(generator.uri, device=device, digest=generator.digest) as tvae,
         tempfile.TemporaryDirectory(prefix="tvae-sample-") as folder,
     ):
-        targets = (Path(folder) / f"part-{number:05}.parquet" for number in itertools.count())
         drawn = sample_parts(
             tvae,
-            rows,
+            count_rows(section, known, split),
             section.rows_per_part,
             seed=derive_seed(seed, "sample"),
-            targets=targets,
-            on_rows=row_counter("sample", ProgressArtifact(key, "Rows drawn, of those planned")),
-            **options,
+            targets=(Path(folder) / part_name(number) for number in itertools.count()),
+            on_rows=sample_counter(workspace),
+            **_options(section, known),
         )
-        for path, count in drawn:
-            kept = files.store.put_file(files.key(f"sample/{path.name}"), path)
-            parts.append(PartRef(kept.uri, kept.sha256, kept.size, count))
+        for path, rows in drawn:
+            parts.append(keep_part(files, path, rows))
             path.unlink()  # the disk holds one part at a time
-    uri = files.store.uri_of(files.key("sample"))
-    table = TableRef(uri=uri, digest=table_digest(parts), rows=rows, parts=tuple(parts))
-    files.write_json(MANIFEST, table_to_json(table))
-    return table
+    return keep_sample(files, parts)
+
+
+@task(name="sample-part", **STAGE)
+def sample_part(
+    number: int,
+    part: tuple[int, int],
+    *,
+    generator: GeneratorRef,
+    section: SampleSection,
+    known: TableRef | None,
+    seed: int,
+    device: str,
+    workspace: Workspace,
+) -> PartRef:
+    """Draw one part (its first row, its number of rows) in whatever process this task runs in, and keep it."""
+    first, rows = part
+    with (
+        open_generator(generator.uri, device=device, digest=generator.digest) as tvae,
+        tempfile.TemporaryDirectory(prefix="tvae-sample-") as folder,
+    ):
+        path = Path(folder) / part_name(number)
+        own_seed = derive_seed(seed, "sample")
+        write_sample(tvae, rows, path, seed=own_seed, first=first, **_options(section, known))
+        return keep_part(RunFiles(workspace), path, rows)
+
+
+def part_name(number: int) -> str:
+    """The file name of a sample's part."""
+    return f"part-{number:05}.parquet"
+
+
+def count_rows(section: SampleSection, known: TableRef | None, split: SplitRef) -> int:
+    """How many rows a sample has."""
+    return known.rows if known is not None else section.rows or split.train_rows
+
+
+def sample_counter(workspace: Workspace) -> Callable[[int, int], None]:
+    """A callback ``(done, total)`` that shows how far the sample of this workspace is."""
+    key = f"sampling-{workspace.prefix.rpartition('/')[2]}"
+    return row_counter("sample", ProgressArtifact(key, "Rows drawn, of those planned"))
+
+
+def _options(section: SampleSection, known: TableRef | None) -> dict[str, Any]:
+    return section.options() if known is None else section.options() | {"given": read_whole(known)}

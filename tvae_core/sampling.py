@@ -35,7 +35,7 @@ def block_rows(layout: Layout) -> int:
 class Request:
     """What to draw: how many rows, from which seed, what is known of them, in how many steps a row is decoded.
 
-    present: draw no missing values. first: the number of the first row, from which identifiers and given cells count.
+    present: draw no missing values. first: the number of the first row; those before it are left to others.
     """
 
     rows: int
@@ -49,17 +49,19 @@ class Request:
 def sample_blocks(
     networks: Networks, codec: TableCodec, request: Request, device: torch.device
 ) -> Iterator[pa.RecordBatch]:
-    """Draw rows block by block; the last block is drawn whole and cut."""
+    """Draw rows block by block; the first and the last block are drawn whole and cut."""
     size = block_rows(codec.layout)
-    for block, first in enumerate(range(0, request.rows, size)):
+    end = request.first + request.rows
+    for block in range(request.first // size, -(-end // size) if request.rows else 0):
+        start = block * size
         with fast_products():
             encoded = draw_block(networks, codec, request, block, device)
         places = numpy_generator(request.seed, "place in code", block).random((size, len(codec.codecs)))
         if request.given is not None:
             places = request.given.narrow(encoded.codes, places)
-        number = request.first + first
-        batch = codec.decode(encoded, places, number).slice(0, min(size, request.rows - first))
-        yield batch if request.given is None else request.given.finish(batch, number)
+        low, high = max(request.first, start), min(end, start + size)
+        batch = codec.decode(encoded, places, start).slice(low - start, high - low)
+        yield batch if request.given is None else request.given.finish(batch, low)
 
 
 @torch.no_grad()
@@ -79,7 +81,7 @@ def draw_block(
     else:
         known, view = (None, None)
         if request.given is not None:
-            known, view = request.given.block(decoder, request.first + block * size, size, noise.uniforms)
+            known, view = request.given.block(decoder, block * size, size, noise.uniforms)
         rows = decoder.draw(z, noise, known, view, steps=request.decoding_steps, barred=barred)
     codes = rows.codes.cpu().numpy() - layout.code_offsets
     return EncodedTable(codes.astype(layout.code_dtype), rows.scalars.float().cpu().numpy())

@@ -189,6 +189,7 @@ class TVAE:
         balance: str | Mapping[str, Mapping[Any, float] | None] | None = None,
         decoding_steps: int | None = None,
         present: bool = False,
+        first: int = 0,
         batch_size: int = 65_536,
     ) -> Iterator[pa.RecordBatch]:
         """Draw n rows and hand them out in batches, never holding more than about one in memory.
@@ -199,6 +200,7 @@ class TVAE:
         balance: a categorical column whose levels come in even shares, or `{column: {level: share}}`.
         present: draw no missing values, except in columns that hold nothing else.
         decoding_steps: in how many runs the columns of a row are drawn; 1 is the classic TVAE, None the full chain.
+        first: the number of the first row: so that several processes draw one sample, each rows of its own.
 
         Row i depends on the generator, `seed` (the model's own when None), what is given, and i alone: the first 10 of
         1,000 rows are the 10 rows of a smaller sample, whatever the batch size; with a `unique` constraint, on the rows
@@ -208,15 +210,21 @@ class TVAE:
         if present or any(option is not None for option in (given, balance, decoding_steps)):
             self._check_looks(decoding_steps)
         known = None if given is None and balance is None else self._given(given, balance)
-        rows = known.rows if isinstance(known, GivenFrame) and n is None else n
-        for name, value, least in (("n", rows, 0), ("batch_size", batch_size, 1)):
+        rows = known.rows - first if isinstance(known, GivenFrame) and n is None else n
+        for name, value, least in (("n", rows, 0), ("first", first, 0), ("batch_size", batch_size, 1)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise SettingsError(f"{name} must be an integer of at least {least}, but it is {value!r}")
-        if isinstance(known, GivenFrame) and rows != known.rows:
+        if isinstance(known, GivenFrame) and first + (rows or 0) > known.rows:
             raise SettingsError(
-                f"n is {rows} but {known.rows} rows are given: leave n out, a frame says how many"
+                f"rows {first} to {first + (rows or 0)} are asked for, but {known.rows} rows are given: leave n out, a "
+                "frame says how many"
             )
-        request = Request(rows or 0, self.seed if seed is None else seed, known, decoding_steps, present)
+        if first and self.constraints_.unique:
+            raise SettingsError(
+                f"first is {first}, but a `unique` constraint ties rows to those before them: draw all in one process"
+            )
+        own_seed = self.seed if seed is None else seed
+        request = Request(rows or 0, own_seed, known, decoding_steps, present, first)
         self.constraint_counts_: Counter[str] = Counter()
         batches = self._draw(request, self.constraint_counts_)
         if self.constraints_.unique:

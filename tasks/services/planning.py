@@ -30,7 +30,7 @@ def plan_run(config: RunConfig, table: TableRef, schema: FileRef) -> RunPlan:
     generator = fingerprint("generator", table.digest, schema.sha256, split, model, config.seed, code)
     source = config.generator_uri or generator
     known = reference_table(config.sample.given) if config.sample.given else None
-    drawn = config.sample.model_dump(exclude={"given"}) | ({"given": known.digest} if known else {})
+    drawn = config.sample.identity() | ({"given": known.digest} if known else {})
     run = fingerprint("run", source, generator, suite, drawn, config.score.model_dump())
     policy = resolve_policy(config)
     content = fingerprint("release", run, policy.rules, config.release.terms())

@@ -3,19 +3,25 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.references import PartRef, TableRef
+from tasks.services.directories import holds
 from tasks.services.store import StoreFullError
+from tasks.services.tables import table_digest
+from tasks.services.workspace import RunFiles, table_from_json, table_to_json
 from tvae_core.errors import SettingsError
+from tvae_core.sampling import rebatch
 
 if TYPE_CHECKING:
     from tvae_core import TVAE
 
+MANIFEST = "sample/manifest.json"
 ROW_GROUP = 65_536  # fixed, so that the same rows are the same bytes
 Progress = Callable[[int, int], None]
 
@@ -64,10 +70,12 @@ def sample_parts(
     batches = tvae.sample_batches(rows, seed=seed, batch_size=ROW_GROUP, **options)
     done = 0
     pending: list[pa.RecordBatch] = []
-    for count in _part_sizes(rows, rows_per_part):
+    for _, count in part_ranges(rows, rows_per_part):
         path = next(targets)
         with _whole_file(path) as partial:
-            done = _write_part(_take(batches, pending, count), partial, done, rows, on_rows)
+            # Row groups begin anew with each part, so that a part drawn by itself is the same bytes.
+            part = rebatch(_take(batches, pending, count), ROW_GROUP, tvae.constraints_.schema)
+            done = _write_part(part, partial, done, rows, on_rows)
         yield path, count
 
 
@@ -88,9 +96,34 @@ def _write_part(
     return done
 
 
-def _part_sizes(rows: int, rows_per_part: int) -> Iterator[int]:
-    for start in range(0, rows, rows_per_part):
-        yield min(rows_per_part, rows - start)
+def part_ranges(rows: int, rows_per_part: int) -> list[tuple[int, int]]:
+    """The first row and the number of rows of each part of a sample of `rows` rows."""
+    return [(first, min(rows_per_part, rows - first)) for first in range(0, rows, rows_per_part)]
+
+
+def find_sample(files: RunFiles) -> TableRef | None:
+    """The sample that a run's workspace holds, every part read back; None when there is none, or a damaged one."""
+    if not files.has(MANIFEST):
+        return None
+    table = table_from_json(files.read_json(MANIFEST))
+    prefix = f"{files.store.uri}/"
+    whole = all(holds(files.store, p.uri.removeprefix(prefix), p.sha256, p.size) for p in table.parts)
+    return table if whole else None
+
+
+def keep_part(files: RunFiles, path: Path, rows: int) -> PartRef:
+    """Store one finished part in a run's workspace under its own name."""
+    kept = files.store.put_file(files.key(f"sample/{path.name}"), path)
+    return PartRef(kept.uri, kept.sha256, kept.size, rows)
+
+
+def keep_sample(files: RunFiles, parts: Sequence[PartRef]) -> TableRef:
+    """Write the manifest of a sample whose parts all lie in the workspace."""
+    uri = files.store.uri_of(files.key("sample"))
+    rows = sum(part.rows for part in parts)
+    table = TableRef(uri=uri, digest=table_digest(parts), rows=rows, parts=tuple(parts))
+    files.write_json(MANIFEST, table_to_json(table))
+    return table
 
 
 def _take(
