@@ -37,6 +37,7 @@ SCHEMA = TableSchema(
     ),
     entity="person",
 )
+WITHHELD = {"levels": 2, "rows": 13, "below": 0, "above": 0, "dropped": False}
 PLANTED = ("Nowhereville", "Oneshire", "777,123", "777123", "41,317", "41317", "-918", "2091", "1871")
 
 
@@ -83,7 +84,8 @@ def findings() -> Findings:
         rows={"real": 1200, "synthetic": 900, "holdout": 1200}, columns={"town": {"shape": 0.9}}
     )
     scores.record("fidelity.shape", 0.95)
-    scores.explain("fidelity.shape", ceiling=0.99, floor=0.98)
+    scores.record("fidelity.shape_holdout", 0.99)
+    scores.record("fidelity.shape_shuffled", 0.98)
     scores.record("privacy.dcr_share", 0.55)
     scores.explain("privacy.dcr_share", low=0.52, high=0.58)
     scores.reasons["privacy.<script>"] = "it needs <a> & holdout"
@@ -104,7 +106,8 @@ def findings() -> Findings:
     ]
     return Findings(
         "people 1", scores.to_dict(), scores.evidence, decide(scores.figures, rules).to_dict(), history=history,
-        facts={"seed": 7, "input": {"digest": "ab" * 32}}, constraints=["a <= b"], command="tvae run people.yaml",
+        facts={"privacy": {"protect_k": 10, "suppressed": {"town": WITHHELD}}, "seed": 7},
+        constraints=["a <= b"], command="tvae run people.yaml",
     )  # fmt: skip
 
 
@@ -239,6 +242,7 @@ def test_figures_stand_beside_their_interval_floor_and_ceiling(page: str) -> Non
     assert re.search(r"0\.550 0\.520 to 0\.580", text)
     assert re.search(r"0\.950 0\.980 0\.990", text)
     assert "it needs &lt;a&gt; &amp; holdout" in page
+    assert "2 rare categories pooled (13 cells)" in page
 
 
 def test_an_attack_is_said_to_beat_its_control_only_when_its_whole_interval_does(findings: Findings) -> None:

@@ -12,8 +12,8 @@ _TITLES = {
     "fidelity.trend": "Pair trends",
     "fidelity.quality": "Quality",
     "fidelity.diagnostic": "Validity",
+    "fidelity.three_way": "Triples of columns",
     "fidelity.c2st": "Detection by boosted trees",
-    "fidelity.c2st_holdout": "Detection of the holdout (control)",
     "fidelity.lr": "Detection by a linear model",
     "privacy.exact_copies": "Exact copies of training rows",
     "privacy.exact_copies_holdout": "Exact copies in the holdout (control)",
@@ -81,10 +81,17 @@ def read_figures(scores: Mapping[str, Any]) -> dict[str, Figure]:
     return {name: _figure(name, figures, reasons, details.get(name, {})) for name in names}
 
 
+def _marks(name: str) -> dict[str, str]:
+    """The figures to compare a figure with, where there are such: fidelity has a ceiling and a floor."""
+    if name.startswith("fidelity."):
+        return {"ceiling": f"{name}_holdout", "floor": f"{name}_shuffled"}
+    return {"ceiling": f"{name}_ceiling", "floor": f"{name}_floor", "control": f"{name}_control"}
+
+
 def _is_mark(name: str, figures: Mapping[str, float]) -> bool:
     """Whether the figure is another's ceiling or floor, and so shown beside it."""
-    stem, _, mark = name.rpartition("_")
-    return mark in ("ceiling", "floor") and stem in figures
+    stem, _, _ = name.rpartition("_")
+    return stem in figures and name in _marks(stem).values()
 
 
 def _figure(
@@ -93,15 +100,15 @@ def _figure(
     value, meaning = figures.get(name), meaning_of(name)
     low, high = _interval(value, about)
     marks = {}
-    for mark in ("ceiling", "floor", "control"):
-        found = about.get(mark, figures.get(f"{name}_{mark}"))
+    for mark, other in _marks(name).items():
+        found = about.get(mark, figures.get(other))
         if (
             mark == "control" and "rate" in about
         ):  # an attack's control is to be compared with its rate, not its gain
             continue
         if isinstance(found, int | float):
             marks[mark] = float(found)
-    if meaning is not None and meaning.control in figures:
+    if meaning is not None and meaning.control in figures and meaning.control not in _marks(name).values():
         marks.setdefault("control", figures[meaning.control])
     text = meaning.text if meaning is not None else ""
     if "measure" in about:

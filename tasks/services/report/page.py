@@ -15,7 +15,7 @@ from tasks.services.report.figures import GROUPS, Figure, headlines, read_figure
 
 MOST_COLUMNS = 60
 """Columns that are drawn, the least alike first; a wide table's others stand in the table of columns."""
-DETECTION = ("fidelity.c2st", "fidelity.c2st_holdout", "fidelity.lr")
+DETECTION = ("fidelity.c2st", "fidelity.lr")
 State = Literal["published", "refused", "unjudged"]
 
 
@@ -157,6 +157,19 @@ def suppressed(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
     return out
 
 
+def never_learned(privacy: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the generator's protection withheld from training: column, and how much, in words."""
+    out = []
+    for column, entry in privacy.get("suppressed", {}).items():
+        parts = [
+            (entry["levels"], f"{entry['levels']:,} rare categories pooled ({entry['rows']:,} cells)"),
+            (entry["below"] + entry["above"], f"{entry['below'] + entry['above']:,} extreme values clipped"),
+            (entry["dropped"], "nothing could be kept: the column is made anew, or missing"),
+        ]
+        out.append((column, "; ".join(text for there, text in parts if there)))
+    return out
+
+
 def projection_section(evidence: Mapping[str, Any]) -> list[Chart]:
     """Maps of the rows on the two leading components."""
     found = evidence.get("projection")
@@ -237,6 +250,8 @@ def build(findings: Findings) -> dict[str, Any]:
         else [],
         "latent": latent_section(evidence),
         "suppressed": suppressed(evidence),
+        "never_learned": never_learned(findings.facts.get("privacy", {})),
+        "protect_k": findings.facts.get("privacy", {}).get("protect_k"),
         "fewest": evidence.get("fewest"),
         "failed_checks": [o for o in outcomes if not o["passed"]],
         "checks": len(outcomes),
