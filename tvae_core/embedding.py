@@ -49,12 +49,15 @@ class RankMaps(nn.Module):
             return free
         sizes = [size for size, ordered in zip(self.sizes, self.ordered, strict=True) if ordered]
         smooth = zip(self.features.split(sizes), self.maps.unbind(), strict=True)
-        # One piece per column, zeros for the unordered: a sum of whole matrices, which has a cheap gradient.
+        # One piece per column, zeros for the unordered: a sum of whole matrices, which has a cheap gradient. In place,
+        # because on wide tables these matrices take more memory than anything else.
         pieces = [
             torch.mm(*next(smooth)) if ordered else free.new_zeros(size, free.shape[1])
             for size, ordered in zip(self.sizes, self.ordered, strict=True)
         ]
-        return free + torch.cat(pieces)
+        whole = torch.cat(pieces)
+        del pieces
+        return whole.add_(free)
 
 
 def _ranks(column: ColumnLayout, per_token: bool) -> np.ndarray:

@@ -16,8 +16,8 @@ from tvae_core.settings import ModelSettings
 
 # A latent unit is active when its posterior mean varies by more than this (Burda et al. 2016, arXiv:1509.00519).
 ACTIVE_VARIANCE = 0.01
-# Rows are judged in parts whose activations hold about this many numbers each: 64 MB.
-JUDGED_NUMBERS = 2**24
+# Rows are judged in parts whose activations hold about this many numbers each: 128 MB.
+JUDGED_NUMBERS = 2**25
 
 
 class Networks(nn.Module):
