@@ -152,8 +152,10 @@ def datasets(config_file: Path, tmp_path: Path) -> Path:
     folder.mkdir()
     plain = yaml.safe_load(config_file.read_text())
     nightly = {"cron": "30 2 * * *", "timezone": "Europe/Berlin"}
-    (folder / "a.yaml").write_text(yaml.safe_dump(plain | {"name": "nightly", "schedule": nightly}))
-    (folder / "b.yaml").write_text(yaml.safe_dump(plain | {"name": "rare"}))
+    (folder / "a.yaml").write_text(
+        yaml.safe_dump(plain | {"name": "nightly", "schedule": nightly}, sort_keys=False)
+    )
+    (folder / "b.yaml").write_text(yaml.safe_dump(plain | {"name": "rare"}, sort_keys=False))
     return folder
 
 
