@@ -1,6 +1,6 @@
 """What a release is called, what it may be used for, and what it holds."""
 
-from typing import Any
+from typing import Any, Literal
 
 from configs.section import SEGMENT, Section, described
 
@@ -36,6 +36,18 @@ class ReleaseSection(Section):
         default=None,
         min_length=1,
         max_length=500,
+    )
+    approval: Literal["none", "required"] = described(
+        5,
+        "required: what passed the gate waits until a person has said yes, in Prefect's UI or with `tvae approve`.",
+        default="none",
+    )
+    approval_hours: float = described(
+        6,
+        "Hours that a release waits for a decision, above 0, at most 8760 (a year); then it is not published.",
+        default=72.0,
+        gt=0,
+        le=8760,
     )
     csv: bool = described(4, "Also put the rows into the release as CSV.", default=False)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from flows.commands.approve import approve
 from flows.commands.backup import backup, restore
 from flows.commands.catalogue import generators, releases
 from flows.commands.deploy import deploy, notify_input
@@ -244,7 +245,7 @@ def score(out: Path | None, **choices: Any) -> None:
     click.echo(steps.score(out=out, **choices))
 
 
-for command in (backup, restore, verify, releases, generators, deploy, notify_input, doctor):
+for command in (backup, restore, verify, approve, releases, generators, deploy, notify_input, doctor):
     main.add_command(command)
 
 if __name__ == "__main__":

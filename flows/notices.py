@@ -7,12 +7,17 @@ from typing import Any
 
 from prefect.logging import get_logger
 
-from tasks.refusals import GateRefusedError, RefusedError
+from tasks.refusals import ApprovalRefusedError, GateRefusedError, RefusedError, ValidationRefusedError
 from tvae_core.errors import TVAEError
 
 WEBHOOK_VARIABLE = "TVAE_WEBHOOK_URL"
 WEBHOOK_BLOCK = "tvae-webhook"
 TIMEOUT_SECONDS = 10.0
+REFUSALS = {
+    GateRefusedError: "gate said no",
+    ApprovalRefusedError: "approval refused",
+    ValidationRefusedError: "input refused",
+}
 
 
 def tell_of_failure(flow: Any, flow_run: Any, state: Any) -> None:
@@ -44,7 +49,7 @@ def describe(flow: str, flow_run: Any, error: Any) -> dict[str, Any]:
     own = isinstance(error, RefusedError | TVAEError)
     event = "failed"
     if isinstance(error, RefusedError):
-        event = "gate said no" if isinstance(error, GateRefusedError) else "input refused"
+        event = next((event for kind, event in REFUSALS.items() if isinstance(error, kind)), "refused")
     said = str(error) if own else f"{type(error).__name__}: read the run's log"
     dataset = (flow_run.parameters or {}).get("name")
     notice = {

@@ -6,6 +6,7 @@ from prefect import flow
 
 from configs.form import explain_arguments
 from configs.run import Name, StoreAddress, StoredRun
+from flows.approval import awaiting, settle_approval
 from flows.notices import tell_of_failure
 from flows.score_release import EXPLANATIONS
 from flows.synthesize import summarise
@@ -25,7 +26,7 @@ from tasks.score import score_sample
     on_failure=[show_costs, tell_of_failure],
 )
 @explain_arguments({key: EXPLANATIONS[key] for key in ("name", "store", "run")})
-def publish_release(*, name: Name, store: StoreAddress, run: StoredRun) -> dict[str, Any]:
+def publish_release(*, name: Name, store: StoreAddress, run: StoredRun) -> Any:
     """Publish the rows that a run has drawn, under the version that its inputs and rules decide.
 
     Ends Failed when the scores miss a critical rule. Nothing is trained, drawn or, where scores exist, measured.
@@ -41,5 +42,8 @@ def publish_release(*, name: Name, store: StoreAddress, run: StoredRun) -> dict[
         stored.config, stored.plan, schema=stored.schema, validation=validation, split=stored.split,
         generator=stored.generator, synthetic=stored.synthetic, scores=scores, verdict=verdict,
     )  # fmt: skip
-    published = publish.publish_release(package)
+    approval = settle_approval(package, stored.config.release)
+    if approval.waits:
+        return awaiting(approval, stored.generator.uri, scores.figures)
+    published = publish.publish_release(package, approval.about)
     return summarise(published, stored.generator.uri, scores.figures)

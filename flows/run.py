@@ -98,6 +98,14 @@ def _print_refusal(refusal: GateRefusedError) -> None:
 
 def _print_release(summary: dict[str, Any]) -> None:
     _print_figures(summary["figures"])
+    if "release" not in summary:
+        _print_places(
+            verdict=f"passed the gate, awaiting approval until {summary['expires'][:16]}, nothing is published",
+            decide=summary["decide"],
+            report=summary["report"],
+            generator=summary["generator"],
+        )
+        return
     _print_places(
         verdict="passed the gate, published",
         release=f"{summary['release']} (digest {summary['digest'][:12]})",

@@ -25,6 +25,7 @@ from configs.run import (
     StoreAddress,
     TrainSection,
 )
+from flows.approval import awaiting, settle_approval
 from flows.notices import tell_of_failure
 from flows.pool import cancel_children, train_on_pool
 from flows.shards import draw_sample
@@ -76,8 +77,8 @@ def synthesize(
     """Run the line from the real table to the published release, and return where everything lies.
 
     Ends Failed when the table breaks a critical expectation (nothing is trained) and when the scores miss a critical
-    rule of the gate (nothing is published). Run again, it reuses what is complete and finishes what is not; when the
-    release of this input, configuration and code exists, it ends at once, Completed, as "Nothing new".
+    rule (nothing is published); "Awaiting approval" where `release.approval` is required. Run again, it reuses what is
+    complete; when the release of this input, configuration and code exists, it ends at once as "Nothing new".
     """
     parameters = {
         "name": name, "input": input, "store": store, "seed": seed, "schema": table_schema,
@@ -110,7 +111,10 @@ def synthesize(
         config, plan, schema=schema, validation=validation, split=parts,
         generator=generator, synthetic=synthetic, scores=scores, verdict=verdict,
     )  # fmt: skip
-    published = publish_release(package)
+    approval = settle_approval(package, config.release)
+    if approval.waits:
+        return awaiting(approval, generator.uri, scores.figures)
+    published = publish_release(package, approval.about)
     return summarise(published, generator.uri, scores.figures)
 
 

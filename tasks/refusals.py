@@ -1,4 +1,4 @@
-"""The two ways in which a run says no: to its input, and to its own result."""
+"""The ways in which a run says no: to its input, to its own result, or as a person decided."""
 
 from typing import Any
 
@@ -18,3 +18,7 @@ class ValidationRefusedError(RefusedError):
 
 class GateRefusedError(RefusedError):
     """The synthetic table missed a critical threshold; nothing was published."""
+
+
+class ApprovalRefusedError(RefusedError):
+    """A person said no to the release; nothing was published."""

@@ -22,7 +22,7 @@ class Entry:
         created: when it was written, ISO 8601 in UTC.
         digest: of its content.
         rows: synthetic rows of a release, None for a generator.
-        gate: the release's policy and whether it passed, with its warnings; empty for a generator.
+        gate: the release's policy, whether it passed, and the figures that missed a rule; empty for a generator.
         figures: the release's scores by name.
         retired: when, why and by whom it was retired, None when it was not.
         size: bytes of its files.
@@ -134,8 +134,8 @@ def _rows(listed: list[Document]) -> int:
 
 
 def _gate(verdict: Document) -> Document:
-    warnings = [result["metric"] for result in verdict["results"] if not result["passed"]]
-    return {"policy": verdict.get("policy", ""), "passed": verdict["passed"], "warnings": warnings}
+    missed = [result["metric"] for result in verdict["results"] if not result["passed"]]
+    return {"policy": verdict.get("policy", ""), "passed": verdict["passed"], "missed": missed}
 
 
 def _facts(entry: Entry) -> Document:

@@ -160,9 +160,18 @@ def refer_to(store: Store, manifest: Mapping[str, Any]) -> PublishedRelease:
 def discard_package(package: PackageRef) -> None:
     """Remove what was staged for a release: it was published, or never will be."""
     store = open_store(package.store)
-    folder = package.uri.removeprefix(f"{store.uri}/").rpartition("/")[0]
-    for key in list(store.list(f"{folder}/")):
+    for key in list(store.list(f"{package_folder(package)}/")):
         store.delete(key)
+
+
+def package_folder(package: PackageRef) -> str:
+    """The folder of the store in which a package is staged."""
+    return package.uri.removeprefix(f"{package.store}/").rpartition("/")[0]
+
+
+def read_package(package: PackageRef) -> Any:
+    """What a package lists: its files, and what the manifest will say. Raises DigestError when it was altered."""
+    return _read(package)
 
 
 def checksums(listed: Mapping[str, FileRef]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tasks.services.approval import awaited_packages
 from tasks.services.catalogue import Entry, Kind, list_entries, read_entry
 from tasks.services.directories import MANIFEST
 from tasks.services.release_manifest import RETIRED
@@ -66,8 +67,8 @@ def beyond_last(entries: Sequence[Entry], keep: int) -> list[Entry]:
 def orphans(store: Store, kind: Kind, hours: float, name: str | None = None) -> dict[str, list[str]]:
     """What no manifest speaks for and nothing wrote to for `hours`: folder to its keys.
 
-    Of releases: directories of files that no manifest names, and packages that were never published. Of generators:
-    versions without a manifest.
+    Of releases: directories of files that no manifest names, and packages that nobody decides on any more. Of
+    generators: versions without a manifest.
     """
     whole = {entry.prefix: entry for entry in list_entries(store, kind, name)}
     folders: dict[str, list[str]] = defaultdict(list)
@@ -86,8 +87,12 @@ def orphans(store: Store, kind: Kind, hours: float, name: str | None = None) -> 
             parts = key.split("/")
             if len(parts) > 4 and parts[3].startswith(PACKAGE):
                 folders["/".join(parts[:4])].append(key)
-    limit = datetime.now(UTC) - timedelta(hours=hours)
-    return {folder: keys for folder, keys in folders.items() if _last_write(store, keys) < limit}
+    limit, awaited = datetime.now(UTC) - timedelta(hours=hours), awaited_packages(store, name)
+    return {
+        folder: keys
+        for folder, keys in folders.items()
+        if folder not in awaited and _last_write(store, keys) < limit
+    }
 
 
 def sweep(store: Store, found: dict[str, list[str]]) -> None:

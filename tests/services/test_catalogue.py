@@ -53,7 +53,7 @@ def test_releases_are_listed_from_the_oldest_with_rows_verdict_and_digest(store:
     first = listed[0]
     assert (first["name"], first["rows"], first["retired"]) == ("people", 300, None)
     assert (first["gate"]["policy"], first["gate"]["passed"]) == ("internal", False)
-    assert "fidelity.diagnostic" in first["gate"]["warnings"]
+    assert "fidelity.diagnostic" in first["gate"]["missed"]
     assert first["size"] > 1000
     assert releases(store, "nobody") == []
     lines = tvae("releases", store, "people")[1].splitlines()
