@@ -15,8 +15,8 @@ from tvae_core.metrics.limits import ATTACK_REFERENCES, ATTACKS
 from tvae_core.metrics.mixed import Mixed, closest_indices, comparable
 from tvae_core.metrics.risk import Risk
 
-PREDICATE_COLUMNS = 3
-"""Columns that a multivariate predicate joins, the paper's choice."""
+PREDICATE_COLUMNS = 5
+"""Columns that a multivariate predicate joins: fewer single out too few rows for the rates to be known well."""
 
 LINK_NEIGHBOURS = 1
 """Synthetic rows that each half of a person's data points at; the paper's strictest attacker."""
