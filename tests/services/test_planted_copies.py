@@ -1,4 +1,4 @@
-"""Copies planted among honest rows are refused by every shipped policy, and the verdict says which figure saw them."""
+"""Copies planted among honest rows are refused by the policies for others, and the verdict says which figure saw them."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def verdict(thirds: list[pd.DataFrame], synthetic: pd.DataFrame, policy: str, *,
 @pytest.mark.parametrize("flipped", [False, True], ids=["whole", "half replaced"])
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
 def test_planted_copies_are_refused_by_name(thirds, share, flipped):
-    result = verdict(thirds, planted(thirds, share, flipped), "internal", near_only=True)
+    result = verdict(thirds, planted(thirds, share, flipped), "partner", near_only=True)
     assert not result.passed
     seen_by = {failure.metric for failure in result.failures}
     assert "privacy.near_copies_low" in seen_by
