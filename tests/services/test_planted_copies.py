@@ -1,4 +1,4 @@
-"""Copies planted among honest rows are refused by the policies for others, and the verdict says which figure saw them."""
+"""Copies planted among honest rows are refused by the policies for others; the verdict says which figure saw them."""
 
 from pathlib import Path
 
