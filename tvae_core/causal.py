@@ -14,19 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tvae_core.column_linear import ColumnLinear
+from tvae_core.drawing import draw_from_prior, draw_given
 from tvae_core.embedding import CodeTable, RankMaps
 from tvae_core.fine import FinePlaces
 from tvae_core.layout import Layout
-from tvae_core.likelihood import Noise, View, draw_token
+from tvae_core.likelihood import Noise, View
 from tvae_core.losses import SegmentsOnce, segment_cross_entropy
 from tvae_core.model import Rows
 from tvae_core.randommask import MaskPool
 
-# Share of the training rows in which some cells are given, and share in which later columns see only a prefix.
-GIVEN_SHARE, PREFIX_SHARE = 0.5, 0.1
+# Share of the training rows in which some cells are given, share in which nothing is, not even z, and share in which
+# later columns see only a prefix.
+GIVEN_SHARE, NOTHING_SHARE, PREFIX_SHARE = 0.4, 0.2, 0.1
 # Prefixes are summed by triangular products of this many columns.
 COLUMNS_PER_PRODUCT = 64
-CALIBRATION_ROUNDS = 4
 # Added to every token's share before its log is taken: a token of no rows starts unlikely, not impossible.
 SMALLEST_SHARE = 1e-5
 
@@ -40,6 +41,7 @@ class CausalDecoder(nn.Module):
 
     code_offsets: Tensor
     margins: Tensor
+    tilt: Tensor
 
     def __init__(self, layout: Layout, embedding_dim: int, width: int, units: int, *, dropout: float) -> None:
         super().__init__()
@@ -67,6 +69,8 @@ class CausalDecoder(nn.Module):
         self.register_buffer("code_offsets", offsets, persistent=False)
         # Each code's share of its column's training rows.
         self.register_buffer("margins", torch.zeros(sum(layout.codes)))
+        # Added to the biases where z comes from the prior.
+        self.register_buffer("tilt", torch.zeros(tokens))
         self.segments = SegmentsOnce(layout)
         self.masks: MaskPool | None = None
 
@@ -86,16 +90,18 @@ class CausalDecoder(nn.Module):
     def views(self, rows: int, generator: torch.Generator) -> View:
         """What each row of a training batch may look at: z and all before, a given set, or only a prefix.
 
-        In half of the rows a random set of random size is given and z is hidden, so that the given cells must tell
-        what z would; in a tenth a column sees only the cells before a random place.
+        In some rows a random set of random size is given and z is hidden, so that the given cells must tell what z
+        would; in some nothing is given and z is hidden as well, so that the cells before a column must tell it; in a
+        tenth a column sees only the cells before a random place.
         """
         columns, device = len(self.layout.columns), generator.device
         kind = torch.rand(rows, 2, generator=generator, device=device)
         known = self._random_sets(rows, generator) & (kind[:, :1] < GIVEN_SHARE)
+        z_seen = kind[:, :1] >= GIVEN_SHARE + NOTHING_SHARE
         cut = kind[:, 1:] < PREFIX_SHARE
         place = torch.randint(0, columns, (rows, 1), generator=generator, device=device)
         prefix = ~cut | (torch.arange(columns, device=device) < place)
-        return View(known, ~known.any(1, keepdim=True), prefix.float())
+        return View(known, z_seen, prefix.float())
 
     def given_view(self, rows: int, generator: torch.Generator) -> View | None:
         """Every row given a random set of its cells, z hidden; None for a single column, which has no others."""
@@ -114,7 +120,7 @@ class CausalDecoder(nn.Module):
     def nll(self, rows: Rows, z: Tensor, view: View | None, generator: torch.Generator | None) -> Tensor:
         """-log p(row | z) in nats of the cells that are not known -> (rows,); a generator turns dropout on."""
         drop = self._dropout(generator)
-        base = self._base(rows.codes, z, view)
+        base = self.base(rows.codes, z, view)
         seen = F.embedding(rows.codes.T, self.before())  # (columns, rows, width)
         if view is not None:
             seen = seen * view.prefix.T[:, :, None]
@@ -136,7 +142,7 @@ class CausalDecoder(nn.Module):
         self.masks = MaskPool(self.dropout, generator)
         self.masks.redraw(state, size)
 
-    def _base(self, codes: Tensor, z: Tensor, view: View | None) -> Tensor:
+    def base(self, codes: Tensor, z: Tensor, view: View | None) -> Tensor:
         """What every column of a row sees: z or its absence, and the given cells (rows, width)."""
         base: Tensor = self.from_z(z)
         if view is None:
@@ -163,14 +169,13 @@ class CausalDecoder(nn.Module):
         parts = [torch.addmm(b, x, w.T) for b, x, w in zip(biases, h, weights, strict=True)]
         return torch.cat(parts, dim=1)
 
-    @torch.no_grad()
     def draw(
         self,
         z: Tensor,
         noise: Noise,
         given: Rows | None = None,
         view: View | None = None,
-        margins: list[Tensor] | None = None,
+        *,
         steps: int | None = None,
         barred: Mapping[int, Sequence[int]] | None = None,
     ) -> Rows:
@@ -178,32 +183,11 @@ class CausalDecoder(nn.Module):
 
         Cells that `view` calls known are taken from `given`. With `steps` the columns are drawn in that many runs, each
         blind to its own cells: one step is the classic TVAE, as many as columns (the default) the full chain. `barred`
-        names, by column, tokens that are not drawn. With `margins`, each column's token shares, the biases are tilted
-        on the way so that the shares of what is drawn become those.
+        names, by column, tokens that are not drawn.
         """
-        tables = Tables(self)
-        base = self._base(given.codes, z, view) if given is not None else self._base(noise.uniforms, z, None)
-        state, mixed = base.clone(), torch.zeros_like(base)
-        codes = torch.empty(len(z), len(self.layout.columns), dtype=torch.int64, device=z.device)
-        unseen = torch.zeros_like(base)
-        ends = run_ends(len(tables.out), steps)
-        for j, weights in enumerate(tables.out):
-            h = self._head_of(j, state + self.position[j], mixed)
-            logits = torch.addmm(tables.bias[j], h, weights.T)
-            if margins is not None:
-                logits = tilt(logits, tables.bias[j], margins[j])
-            if barred and j in barred:
-                logits[:, barred[j]] = -torch.inf
-            token = draw_token(logits, noise.uniforms[:, j, 0])
-            code = self.fine.draw(j, h, token, noise.uniforms[:, j, 1], tables.fine)
-            if given is not None and view is not None:
-                code = torch.where(view.known[:, j], given.codes[:, j], code)
-            codes[:, j] = code
-            unseen += F.embedding(code, tables.before)
-            if j in ends:
-                state += unseen
-                unseen.zero_()
-        return Rows(codes, noise.normals)
+        if given is None or view is None:
+            return draw_from_prior(self, z, noise, steps=steps, barred=barred)
+        return draw_given(self, z, noise, given, view, steps=steps, barred=barred)
 
     @torch.no_grad()
     def draw_restricted(
@@ -226,16 +210,16 @@ class CausalDecoder(nn.Module):
         if not bool(known.any()):
             return self.margins[offset : offset + size].expand(rows, size)
         z = torch.zeros(rows, self.from_z.in_features, device=codes.device)
-        base = self._base(codes, z, View(known, ~known.any(1, keepdim=True), known.float()))
+        base = self.base(codes, z, View(known, ~known.any(1, keepdim=True), known.float()))
         mixed = torch.zeros_like(base)
         for j in range(column):
             mixed.addmm_(F.silu(self.first.one(j, normalised(base + self.position[j]))), self.mix[j])
-        h = self._head_of(column, base + self.position[column], mixed)
+        h = self.head_of(column, base + self.position[column], mixed)
         weights = self.out_maps.add_to(self.out).split(self.layout.tokens)[column]
         logits = torch.addmm(self.bias.split(self.layout.tokens)[column], h, weights.T)
         return self.fine.spread(column, h, torch.softmax(logits, dim=1))
 
-    def _head_of(self, j: int, state: Tensor, mixed: Tensor) -> Tensor:
+    def head_of(self, j: int, state: Tensor, mixed: Tensor) -> Tensor:
         """One column's features (rows, units); adds its first layer to `mixed` for the columns after it."""
         low = F.silu(self.first.one(j, normalised(state)))
         mixed.addmm_(low, self.mix[j])
@@ -250,35 +234,14 @@ class CausalDecoder(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, z: Tensor, noise: Noise) -> None:
-        """Tilt the output biases so that columns drawn from z (n, D) of the prior have the table's margins."""
-        self.draw(z, noise, margins=list(self._token_shares().split(self.layout.tokens)))
+        """Set the tilt of the biases so that columns drawn from z (n, D) of the prior have the table's margins."""
+        draw_from_prior(self, z, noise, margins=list(self._token_shares().split(self.layout.tokens)))
 
     def _token_shares(self) -> Tensor:
         return torch.zeros_like(self.bias).index_add(0, self.before.token_of_code, self.margins)
 
     def project(self) -> None:
         """Nothing to keep in range."""
-
-
-class Tables:
-    """Matrices that are functions of the weights, built once per drawing of many rows."""
-
-    def __init__(self, decoder: CausalDecoder) -> None:
-        sizes = decoder.layout.tokens
-        self.before = decoder.before()
-        self.out = decoder.out_maps.add_to(decoder.out).split(sizes)
-        self.bias = decoder.bias.split(sizes)
-        self.fine = decoder.fine.token()
-
-
-def run_ends(columns: int, steps: int | None) -> set[int]:
-    """The last column of each of `steps` runs of about equal length (every column where steps is None).
-
-    >>> sorted(run_ends(5, 2)), sorted(run_ends(3, None))
-    ([1, 4], [0, 1, 2])
-    """
-    steps = columns if steps is None else max(1, min(columns, steps))
-    return {columns * (k + 1) // steps - 1 for k in range(steps)}
 
 
 def draw_share(shares: Tensor, draws: Tensor) -> Tensor:
@@ -317,14 +280,3 @@ def _prefix_sum(x: Tensor, start: Tensor | None, *, diagonal: int) -> Tensor:
             total = block.sum(0)
             start = total if start is None else start + total
     return (sums[0] if len(sums) == 1 else torch.cat(sums)).view(x.shape)
-
-
-def tilt(logits: Tensor, bias: Tensor, margin: Tensor) -> Tensor:
-    """Add to `bias` (tokens,), in place, what gives the softmax of logits (rows, tokens) the mean `margin`."""
-    rows = len(logits)
-    total = torch.zeros_like(bias)
-    for _ in range(CALIBRATION_ROUNDS):
-        mean = torch.softmax(logits + total, dim=1).mean(0)
-        total += ((margin * rows + 1) / (mean * rows + 1)).log()
-    bias += total
-    return logits + total

@@ -1,0 +1,269 @@
+"""Drawing rows from a causal decoder, column by column.
+
+With cells given, two descriptions of a row meet. The decoder that was *given* those cells proposes the columns before
+the last of them; it has seen few training rows given just these. The *chain*, which sees nothing but the cells before
+a column, learned from every row: it weighs a few proposals by the likelihood of the whole row so far, given cells
+included, and draws every column after the last given cell alone (sampling importance resampling: Rubin 1987).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tvae_core.likelihood import Noise, View, draw_token
+from tvae_core.model import Rows
+
+if TYPE_CHECKING:
+    from tvae_core.causal import CausalDecoder
+
+# Proposals per row with given cells.
+CANDIDATES = 3
+CALIBRATION_ROUNDS = 4
+
+
+class Tables:
+    """Matrices that are functions of the weights, built once per drawing of many rows.
+
+    The decoder's tilt makes up for z that comes from the prior in place of the posterior; without z there is none.
+    """
+
+    def __init__(self, decoder: "CausalDecoder", *, tilted: bool) -> None:
+        sizes = decoder.layout.tokens
+        self.before = decoder.before()
+        self.out = decoder.out_maps.add_to(decoder.out).split(sizes)
+        self.bias = (decoder.bias + decoder.tilt if tilted else decoder.bias).split(sizes)
+        self.tilt = decoder.tilt.split(sizes)
+        self.fine = decoder.fine.token()
+
+
+@dataclass
+class Lane:
+    """One description of rows: what every column sees beside the cells before it, and its columns' first layers.
+
+    base, mixed (rows, width).
+    """
+
+    decoder: "CausalDecoder"
+    tables: Tables
+    base: Tensor
+    mixed: Tensor
+
+    @classmethod
+    def start(cls, decoder: "CausalDecoder", tables: Tables, base: Tensor) -> "Lane":
+        """Before the first column."""
+        return cls(decoder, tables, base, torch.zeros_like(base))
+
+    def column(self, j: int, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Column j's features (rows, units) and logits (rows, tokens), given the running sum (rows, width)."""
+        h = self.decoder.head_of(j, self.base + state + self.decoder.position[j], self.mixed)
+        return h, torch.addmm(self.tables.bias[j], h, self.tables.out[j].T)
+
+
+@dataclass
+class Draft:
+    """Rows on their way through the columns.
+
+    codes, known, given (rows, columns); uniforms (rows, columns, 2); state (rows, width), the sum over the cells that
+    later columns see, and `unseen` over those they do not see yet.
+    """
+
+    decoder: "CausalDecoder"
+    tables: Tables
+    uniforms: Tensor
+    state: Tensor
+    unseen: Tensor
+    codes: Tensor
+    given: Tensor | None
+    known: Tensor | None
+    barred: Mapping[int, int]
+    ends: set[int]
+
+    def bar(self, j: int, logits: Tensor) -> Tensor:
+        """Column j's logits without the token that is not drawn."""
+        if j in self.barred:
+            logits[:, self.barred[j]] = -torch.inf
+        return logits
+
+    def place(self, j: int, h: Tensor, logits: Tensor) -> Tensor:
+        """Draw column j's unknown cells, show them to later columns, and return the drawn tokens (rows,)."""
+        token = draw_token(logits, self.uniforms[:, j, 0])
+        code = self.decoder.fine.draw(j, h, token, self.uniforms[:, j, 1], self.tables.fine)
+        if self.given is not None and self.known is not None:
+            code = torch.where(self.known[:, j], self.given[:, j], code)
+        self.codes[:, j] = code
+        self.unseen += F.embedding(code, self.tables.before)
+        if j in self.ends:
+            self.state += self.unseen
+            self.unseen.zero_()
+        return token
+
+    def through(self, lane: Lane, first: int = 0, margins: list[Tensor] | None = None) -> None:
+        """Draw all columns from `first` on from one description.
+
+        With `margins`, each column's token shares, the decoder's tilt becomes what gives the drawn rows those shares.
+        """
+        for j in range(first, self.codes.shape[1]):
+            h, logits = lane.column(j, self.state)
+            if margins is not None:
+                logits += self.tables.tilt[j].copy_(tilt(logits, margins[j]))
+            self.place(j, h, self.bar(j, logits))
+
+
+def draft(
+    decoder: "CausalDecoder",
+    tables: Tables,
+    uniforms: Tensor,
+    *,
+    given: Tensor | None = None,
+    known: Tensor | None = None,
+    steps: int | None = None,
+    barred: Mapping[int, int] | None = None,
+) -> Draft:
+    """Rows before their first column."""
+    rows, columns = uniforms.shape[:2]
+    zeros = torch.zeros(rows, decoder.width, device=uniforms.device)
+    codes = torch.zeros(rows, columns, dtype=torch.int64, device=uniforms.device)
+    return Draft(
+        decoder,
+        tables,
+        uniforms,
+        zeros,
+        zeros.clone(),
+        codes,
+        given,
+        known,
+        barred or {},
+        run_ends(columns, steps),
+    )
+
+
+@torch.no_grad()
+def draw_from_prior(
+    decoder: "CausalDecoder",
+    z: Tensor,
+    noise: Noise,
+    *,
+    steps: int | None = None,
+    barred: Mapping[int, int] | None = None,
+    margins: list[Tensor] | None = None,
+) -> Rows:
+    """Draw whole rows from z (rows, embedding_dim); see `CausalDecoder.draw`."""
+    tables = Tables(decoder, tilted=margins is None)
+    rows = draft(decoder, tables, noise.uniforms, steps=steps, barred=barred)
+    rows.through(Lane.start(decoder, tables, decoder.base(rows.codes, z, None)), margins=margins)
+    return Rows(rows.codes, noise.normals)
+
+
+@torch.no_grad()
+def draw_given(
+    decoder: "CausalDecoder",
+    z: Tensor,
+    noise: Noise,
+    given: Rows,
+    view: View,
+    *,
+    steps: int | None = None,
+    barred: Mapping[int, int] | None = None,
+) -> Rows:
+    """Draw the unknown cells of rows whose known cells are given; see `CausalDecoder.draw`.
+
+    With fewer steps than columns, where a column may not see all cells before it, there is no chain to weigh with.
+    Rows that see z stay with z.
+    """
+    tables, columns = Tables(decoder, tilted=False), len(decoder.layout.columns)
+    base = decoder.base(given.codes, z, view)
+    if steps is not None and steps < columns:
+        rows = draft(
+            decoder, tables, noise.uniforms, given=given.codes, known=view.known, steps=steps, barred=barred
+        )
+        rows.through(Lane.start(decoder, tables, base))
+        return Rows(rows.codes, noise.normals)
+    # The column where the chain takes a row over.
+    turn = (view.known * torch.arange(1, columns + 1, device=z.device)).amax(1)
+    last = int(turn.max())
+    count = CANDIDATES if bool((turn > view.known.sum(1)).any()) else 1
+    many = torch.arange(len(z), device=z.device).repeat_interleave(count)
+    rows = draft(
+        decoder,
+        tables,
+        spread(noise.uniforms, count),
+        given=given.codes[many],
+        known=view.known[many],
+        barred=barred,
+    )
+    own = Lane.start(decoder, tables, base[many])
+    chain = Lane.start(decoder, tables, decoder.without_z.expand_as(own.base))
+    weight = propose(rows, own, chain, turn[many], last)
+    # The number of a known cell's fine place, which nothing else uses, decides among the proposals.
+    draws = noise.uniforms[torch.arange(len(z), device=z.device), (turn - 1).clamp(min=0), 1]
+    weight = weight.view(-1, count).masked_fill(view.z_seen, 0.0)
+    chosen = draw_token(weight, torch.where(view.z_seen[:, 0], 0.0, draws))
+    chosen += torch.arange(0, len(many), count, device=z.device)
+    z_seen = view.z_seen
+    rest = Lane(
+        decoder,
+        tables,
+        torch.where(z_seen, own.base[chosen], chain.base[chosen]),
+        torch.where(z_seen, own.mixed[chosen], chain.mixed[chosen]),
+    )
+    final = Draft(
+        decoder, tables, noise.uniforms, rows.state[chosen], rows.unseen[chosen], rows.codes[chosen],
+        given.codes, view.known, rows.barred, rows.ends,
+    )  # fmt: skip
+    final.through(rest, first=last)
+    return Rows(final.codes, noise.normals)
+
+
+def propose(rows: Draft, own: Lane, chain: Lane, turn: Tensor, last: int) -> Tensor:
+    """Draw the columns before `last`, and return each row's log-weight (rows,): the chain's likelihood over `own`'s.
+
+    A row whose last known cell lies further ahead goes on with the chain from column `turn` (rows,) on, unweighed.
+    """
+    assert rows.known is not None and rows.given is not None
+    weight = torch.zeros(len(turn), device=turn.device)
+    token_of_code, offsets = rows.decoder.before.token_of_code, rows.decoder.segments(turn.device).offsets
+    for j in range(last):
+        (h, logits), (h_chain, logits_chain) = own.column(j, rows.state), chain.column(j, rows.state)
+        logits, logits_chain = rows.bar(j, logits), rows.bar(j, logits_chain)
+        over = (turn <= j).unsqueeze(1)
+        token = rows.place(j, torch.where(over, h_chain, h), torch.where(over, logits_chain, logits))
+        known = rows.known[:, j]
+        token = torch.where(known, token_of_code[rows.codes[:, j]] - offsets[j], token).unsqueeze(1)
+        gain = F.log_softmax(logits_chain, 1).gather(1, token)[:, 0]
+        gain -= F.log_softmax(logits, 1).gather(1, token)[:, 0].masked_fill(known, 0.0)
+        weight += gain.masked_fill(over[:, 0], 0.0).nan_to_num(0.0, 0.0, 0.0)
+    return weight
+
+
+def spread(uniforms: Tensor, count: int) -> Tensor:
+    """`count` sets of numbers for each row's one, evenly apart, each uniform (rows, ...) -> (rows * count, ...).
+
+    >>> spread(torch.tensor([[0.25], [0.75]]), 2).flatten().tolist()
+    [0.25, 0.75, 0.75, 0.25]
+    """
+    apart = torch.arange(count, device=uniforms.device) / count
+    return (uniforms.unsqueeze(1) + apart.view(1, -1, *[1] * (uniforms.dim() - 1))).frac().flatten(0, 1)
+
+
+def run_ends(columns: int, steps: int | None) -> set[int]:
+    """The last column of each of `steps` runs of about equal length (every column where steps is None).
+
+    >>> sorted(run_ends(5, 2)), sorted(run_ends(3, None))
+    ([1, 4], [0, 1, 2])
+    """
+    steps = columns if steps is None else max(1, min(columns, steps))
+    return {columns * (k + 1) // steps - 1 for k in range(steps)}
+
+
+def tilt(logits: Tensor, margin: Tensor) -> Tensor:
+    """What to add to logits (rows, tokens) to give their softmax the mean `margin` (tokens,)."""
+    rows = len(logits)
+    total = torch.zeros_like(margin)
+    for _ in range(CALIBRATION_ROUNDS):
+        mean = torch.softmax(logits + total, dim=1).mean(0)
+        total += ((margin * rows + 1) / (mean * rows + 1)).log()
+    return total
