@@ -88,8 +88,8 @@ class Draft:
             logits[:, self.barred[j]] = -torch.inf
         return logits
 
-    def place(self, j: int, h: Tensor, logits: Tensor) -> Tensor:
-        """Draw column j's unknown cells, show them to later columns, and return the drawn tokens (rows,)."""
+    def place(self, j: int, h: Tensor, logits: Tensor) -> None:
+        """Draw column j's unknown cells, and show them to later columns."""
         token = draw_token(logits, self.uniforms[:, j, 0])
         code = self.decoder.fine.draw(j, h, token, self.uniforms[:, j, 1], self.tables.fine)
         if self.given is not None and self.known is not None:
@@ -99,7 +99,14 @@ class Draft:
         if j in self.ends:
             self.state += self.unseen
             self.unseen.zero_()
-        return token
+
+    def log_share(self, j: int, h: Tensor, logits: Tensor) -> Tensor:
+        """Log-probability (rows,) of column j's cells under these features (rows, units) and logits (rows, tokens)."""
+        fine, code = self.decoder.fine, self.codes[:, j]
+        token = self.decoder.before.token_of_code[code]
+        place = (token - fine.token_offsets[j]).unsqueeze(1)
+        inside = fine.log_share(j, h, code, token, self.tables.fine)
+        return F.log_softmax(logits, 1).gather(1, place)[:, 0] + inside
 
     def through(self, lane: Lane, first: int = 0, margins: list[Tensor] | None = None) -> None:
         """Draw all columns from `first` on from one description.
@@ -223,19 +230,17 @@ def propose(rows: Draft, own: Lane, chain: Lane, turn: Tensor, last: int) -> Ten
 
     A row whose last known cell lies further ahead goes on with the chain from column `turn` (rows,) on, unweighed.
     """
-    assert rows.known is not None and rows.given is not None
+    assert rows.known is not None
     weight = torch.zeros(len(turn), device=turn.device)
-    token_of_code, offsets = rows.decoder.before.token_of_code, rows.decoder.segments(turn.device).offsets
     for j in range(last):
         (h, logits), (h_chain, logits_chain) = own.column(j, rows.state), chain.column(j, rows.state)
         logits, logits_chain = rows.bar(j, logits), rows.bar(j, logits_chain)
-        over = (turn <= j).unsqueeze(1)
-        token = rows.place(j, torch.where(over, h_chain, h), torch.where(over, logits_chain, logits))
-        known = rows.known[:, j]
-        token = torch.where(known, token_of_code[rows.codes[:, j]] - offsets[j], token).unsqueeze(1)
-        gain = F.log_softmax(logits_chain, 1).gather(1, token)[:, 0]
-        gain -= F.log_softmax(logits, 1).gather(1, token)[:, 0].masked_fill(known, 0.0)
-        weight += gain.masked_fill(over[:, 0], 0.0).nan_to_num(0.0, 0.0, 0.0)
+        over = turn <= j
+        late = over.unsqueeze(1)
+        rows.place(j, torch.where(late, h_chain, h), torch.where(late, logits_chain, logits))
+        gain = rows.log_share(j, h_chain, logits_chain)
+        gain -= rows.log_share(j, h, logits).masked_fill(rows.known[:, j], 0.0)
+        weight += gain.masked_fill(over, 0.0).nan_to_num(0.0, 0.0, 0.0)
     return weight
 
 

@@ -106,3 +106,11 @@ class FinePlaces(nn.Module):
             logits = self._logits(h[rows][None], token[rows][None], slice(i, i + 1), table)[0]
             code[rows] += draw_token(logits, uniforms[rows])
         return code
+
+    def log_share(self, column: int, h: Tensor, code: Tensor, token: Tensor, table: Tensor) -> Tensor:
+        """Log-probability (rows,) of one column's codes (rows,) inside their tokens (rows,), both through all columns."""
+        if column not in self.place:
+            return torch.zeros(len(h), device=h.device)
+        i = self.place[column]
+        logits = self._logits(h[None], token[None], slice(i, i + 1), table)[0]
+        return F.log_softmax(logits, 1).gather(1, self.fine_of_code[code].unsqueeze(1))[:, 0]

@@ -81,19 +81,60 @@ def test_what_is_drawn_has_the_probabilities_of_the_likelihood():
     assert ((found - expected).abs() / error).max() < 4.5
 
 
-def test_cells_given_are_returned_as_given_and_the_rest_follows_the_conditional():
-    decoder, count = decoder_of(), 40_000
+def given_last_cells(count):
+    """Rows whose last two cells are given, their view, and the two rows that the first cell leaves to choose from."""
     offsets = torch.from_numpy(LAYOUT.code_offsets)
     given = Rows((offsets + torch.tensor([0, 4, 2])).expand(count, 3), torch.zeros(count, 0))
     known = torch.tensor([[False, True, True]]).expand(count, 3)
     view = View(known, torch.zeros(count, 1, dtype=torch.bool), torch.ones(count, 3))
+    both = Rows(torch.stack([given.codes[0], given.codes[0] + torch.tensor([1, 0, 0])]), torch.zeros(2, 0))
+    return given, view, both
+
+
+def share_of_second(nll):
+    return torch.softmax(-nll, 0)[1].item()
+
+
+def test_cells_given_are_returned_as_given_and_the_rest_follows_the_conditional():
+    decoder, count = decoder_of(), 40_000
+    given, view, both = given_last_cells(count)
     noise = Noise.draw(count, LAYOUT, torch_generator(2, "draw"), torch.device("cpu"))
+    drawn = decoder.draw(torch.randn(count, 3), noise, given, view, steps=2)
+    assert torch.equal(drawn.codes[:, 1:], given.codes[:, 1:])
+    own = share_of_second(decoder.nll(both, torch.zeros(2, 3), View(*(part[:2] for part in view)), None))
+    assert (drawn.codes[:, 0] == 1).float().mean().item() == pytest.approx(own, abs=0.01)
+
+
+def test_proposals_are_weighed_by_the_chain_that_sees_only_the_cells_before(monkeypatch):
+    decoder, count = decoder_of(), 20_000
+    given, view, both = given_last_cells(count)
+    nothing = View(torch.zeros(2, 3, dtype=torch.bool), torch.zeros(2, 1, dtype=torch.bool), torch.ones(2, 3))
+    own = share_of_second(decoder.nll(both, torch.zeros(2, 3), View(*(part[:2] for part in view)), None))
+    chain = share_of_second(decoder.nll(both, torch.zeros(2, 3), nothing, None))
+    assert abs(chain - own) > 0.01
+    noise = Noise.draw(count, LAYOUT, torch_generator(2, "draw"), torch.device("cpu"))
+    monkeypatch.setattr("tvae_core.drawing.CANDIDATES", 64)
     drawn = decoder.draw(torch.randn(count, 3), noise, given, view)
     assert torch.equal(drawn.codes[:, 1:], given.codes[:, 1:])
-    two = Rows(torch.stack([given.codes[0], given.codes[0] + torch.tensor([1, 0, 0])]), torch.zeros(2, 0))
-    nll = decoder.nll(two, torch.zeros(2, 3), View(*(part[:2] for part in view)), None)
-    share = torch.exp(-nll)[1].item()
-    assert (drawn.codes[:, 0] == 1).float().mean().item() == pytest.approx(share, abs=0.01)
+    assert (drawn.codes[:, 0] == 1).float().mean().item() == pytest.approx(chain, abs=0.01)
+
+
+def test_after_the_last_given_cell_the_chain_draws_alone():
+    decoder, count = decoder_of(), 40_000
+    codes = torch.from_numpy(LAYOUT.code_offsets) + torch.tensor([1, 4, 0])
+    given = Rows(codes.expand(count, 3), torch.zeros(count, 0))
+    known = torch.tensor([[True, True, False]]).expand(count, 3)
+    view = View(known, torch.zeros(count, 1, dtype=torch.bool), torch.ones(count, 3))
+    noise = Noise.draw(count, LAYOUT, torch_generator(2, "draw"), torch.device("cpu"))
+    drawn = decoder.draw(torch.randn(count, 3), noise, given, view)
+    levels = LAYOUT.codes[2]
+    rows = codes.repeat(levels, 1)
+    rows[:, 2] += torch.arange(levels)
+    hidden = torch.zeros(levels, 1, dtype=torch.bool)
+    nothing = View(torch.zeros(levels, 3, dtype=torch.bool), hidden, torch.ones(levels, 3))
+    nll = decoder.nll(Rows(rows, torch.zeros(levels, 0)), torch.zeros(levels, 3), nothing, None)
+    shares = torch.bincount(drawn.codes[:, 2] - codes[2], minlength=levels) / count
+    torch.testing.assert_close(shares, torch.softmax(-nll, 0), atol=0.01, rtol=0)
 
 
 def test_later_columns_never_influence_earlier_ones():
