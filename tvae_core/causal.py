@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tvae_core.column_linear import ColumnLinear
-from tvae_core.drawing import draw_from_prior, draw_given
+from tvae_core.drawing import ROWS_AT_A_TIME, draw_from_prior, draw_given
 from tvae_core.embedding import CodeTable, RankMaps
 from tvae_core.fine import FinePlaces
 from tvae_core.layout import Layout
@@ -25,7 +25,7 @@ from tvae_core.randommask import MaskPool
 
 # Share of the training rows in which some cells are given, share in which nothing is, not even z, and share in which
 # later columns see only a prefix.
-GIVEN_SHARE, NOTHING_SHARE, PREFIX_SHARE = 0.4, 0.2, 0.1
+GIVEN_SHARE, NOTHING_SHARE, PREFIX_SHARE = 0.45, 0.2, 0.1
 # Prefixes are summed by triangular products of this many columns.
 COLUMNS_PER_PRODUCT = 64
 # Added to every token's share before its log is taken: a token of no rows starts unlikely, not impossible.
@@ -185,9 +185,21 @@ class CausalDecoder(nn.Module):
         blind to its own cells: one step is the classic TVAE, as many as columns (the default) the full chain. `barred`
         names, by column, tokens that are not drawn.
         """
-        if given is None or view is None:
-            return draw_from_prior(self, z, noise, steps=steps, barred=barred)
-        return draw_given(self, z, noise, given, view, steps=steps, barred=barred)
+        codes = [
+            draw_from_prior(self, z[part], noise.uniforms[part], steps=steps, barred=barred)
+            if given is None or view is None
+            else draw_given(
+                self,
+                z[part],
+                noise.uniforms[part],
+                given.codes[part],
+                view.rows(part),
+                steps=steps,
+                barred=barred,
+            )
+            for part in torch.arange(len(z), device=z.device).split(ROWS_AT_A_TIME)
+        ]
+        return Rows(torch.cat(codes), noise.normals)
 
     @torch.no_grad()
     def draw_restricted(
@@ -235,7 +247,7 @@ class CausalDecoder(nn.Module):
     @torch.no_grad()
     def calibrate(self, z: Tensor, noise: Noise) -> None:
         """Set the tilt of the biases so that columns drawn from z (n, D) of the prior have the table's margins."""
-        draw_from_prior(self, z, noise, margins=list(self._token_shares().split(self.layout.tokens)))
+        draw_from_prior(self, z, noise.uniforms, margins=list(self._token_shares().split(self.layout.tokens)))
 
     def _token_shares(self) -> Tensor:
         return torch.zeros_like(self.bias).index_add(0, self.before.token_of_code, self.margins)

@@ -108,7 +108,7 @@ class FinePlaces(nn.Module):
         return code
 
     def log_share(self, column: int, h: Tensor, code: Tensor, token: Tensor, table: Tensor) -> Tensor:
-        """Log-probability (rows,) of one column's codes (rows,) inside their tokens (rows,), both through all columns."""
+        """Log-probability (rows,) of a column's codes (rows,) inside their tokens (rows,), both through all columns."""
         if column not in self.place:
             return torch.zeros(len(h), device=h.device)
         i = self.place[column]

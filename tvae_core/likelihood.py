@@ -26,6 +26,10 @@ class View(NamedTuple):
     z_seen: Tensor
     prefix: Tensor
 
+    def rows(self, numbers: Tensor) -> "View":
+        """The view of the given rows."""
+        return View(*(part[numbers] for part in self))
+
 
 class Noise(NamedTuple):
     """The random numbers of a block of rows: a row's cells depend on nothing else.
