@@ -39,7 +39,7 @@ def test_the_account_adds_up_to_what_was_asked_for(model):
     assert (account["delta"], account["unit"]) == (1e-5, "row")
     counts, training = account["parts"]
     assert counts["histograms"] == 5
-    assert (training["steps"], training["sample_rate"]) == (32, pytest.approx(188 / 3000))
+    assert (training["steps"], training["sample_rate"]) == (16, pytest.approx(375 / 3000))
     assert max(counts["epsilon_alone"], training["epsilon_alone"]) < account["epsilon"]
 
 
@@ -94,3 +94,13 @@ def test_declared_categories_are_counted_even_where_no_row_has_them():
 def test_cells_are_joined_until_they_stand_out_from_the_noise():
     edges, counts = join_noise(np.arange(8), np.array([1.0, 90.0, 2.0, -1.0, 20.0, 25.0, 30.0]), 10.0)
     assert (edges.tolist(), counts.tolist()) == ([1, 2, 7], [90.0, 76.0])
+
+
+def test_noise_alone_never_stretches_a_range():
+    table = pd.DataFrame({"x": np.random.default_rng(0).integers(100, 100_000, 2000)})
+    source, column = as_source(table), infer_schema(table).columns[0]
+    for seed in range(40):
+        codec, _ = private_codec(source, column, NoisyCounts(20.0, np.random.default_rng(seed), 1e-7))
+        low, high = codec.span()
+        assert low >= 0
+        assert high < 2**17

@@ -29,7 +29,7 @@ from tvae_core.table import TableCodec
 # Share of the budget (as zero-concentrated differential privacy) for the histograms; share of delta for names found.
 HISTOGRAM_SHARE, NAMES_SHARE = 0.1, 0.1
 # A row is in a step's sample with this probability, so an epoch has 1 / RATE steps.
-RATE, EPOCHS = 1 / 16, 40
+RATE, EPOCHS = 1 / 8, 80
 CALIBRATION_ROWS = 20_000
 LARGEST_DELTA = 1e-5
 PUBLIC = [

@@ -25,8 +25,9 @@ from tvae_core.sources import TableSource, select_columns
 
 # Powers of two that a value's size is told by, the same for every table, and the cells inside the range found.
 POWERS, LEAST_POWER, CELLS = 63, -20, 128
-# Noisy counts this many standard deviations of the noise high are taken for rows: of powers, and of cells.
-DETECTION, FILLED = 3.0, 2.0
+# Noisy counts this many standard deviations of the noise high are taken for rows: of powers, where one mistake would
+# stretch the whole range; of runs of cells; and of single integers.
+POWER_DETECTION, DETECTION, FILLED = 5.0, 3.0, 2.0
 # Each integer of so narrow a range is a code of its own.
 MOST_INTEGERS = 128
 
@@ -150,7 +151,7 @@ def _range(
     """The declared range, or the powers of two between which noisy counts find rows."""
     powers = 2.0 ** np.arange(0 if domain.integral else LEAST_POWER, POWERS)
     grid = np.concatenate([-powers[::-1], [0], powers]).astype(np.int64 if domain.integral else np.float64)
-    found = np.flatnonzero(counts.add(count(grid).inside) > DETECTION * counts.noise)
+    found = np.flatnonzero(counts.add(count(grid).inside) > POWER_DETECTION * counts.noise)
     low, high = (
         (grid[found[0]].item(), grid[found[-1] + 1].item() - domain.integral) if len(found) else (0, 1)
     )
