@@ -64,6 +64,19 @@ def test_the_conditional_distribution_is_the_planted_one(model):
         assert stats.ks_2samp(part.amount, real[real.colour == colour].amount).statistic < 0.1
 
 
+@pytest.mark.parametrize("given", [{"city": "south"}, {"colour": "red"}, {"note": "cold"}, {"age": (20, 40)}])
+def test_conditional_counts_pass_a_chi_square_test_against_real_rows(model, given):
+    out, real = model.sample(1000, given=given), planted(50_000, seed=1)
+    for column, wanted in given.items():
+        between = isinstance(wanted, tuple)
+        real = real[real[column].between(*wanted) if between else real[column] == wanted]
+    for column in {"colour", "city", "note"} - set(given):
+        counts = pd.DataFrame({"out": out[column].value_counts(), "real": real[column].value_counts()})
+        counts = counts[counts.real > len(real) / 50].fillna(0)
+        if len(counts) > 1:
+            assert stats.chi2_contingency(counts.to_numpy().T).pvalue > 0.001, column
+
+
 def test_a_condition_of_one_percent_costs_no_more_than_any_other(model):
     out = model.sample(3000, given={"city": "tiny"})
     assert len(out) == 3000
