@@ -42,7 +42,7 @@ def test_a_table_read_from_a_file_gives_the_same_generator(preset, tmp_path, mon
 @pytest.mark.parametrize(("levels", "dtype"), [(30_000, np.int16), (33_000, np.int32)])
 def test_codes_are_as_small_as_the_column_of_most_codes_allows(levels, dtype, in_files):
     table = pa.table({"many": [f"v{i}" for i in range(levels)] * 2, "few": [True, False] * levels})
-    source, settings = as_source(table), ModelSettings(max_categories=levels).resolved()
+    source, settings = as_source(table), ModelSettings(max_categories=levels, protect_k=0).resolved()
     codec = TableCodec.fit(source, infer_schema(table), settings, seed=0)
     with encoded_table(codec, source) as encoded:
         assert (encoded.codes.dtype, encoded.in_memory) == (dtype, False)

@@ -116,7 +116,7 @@ def test_training_that_diverges_ends_with_epoch_step_and_what_to_do():
 
 def test_a_hot_start_that_cools_down_is_not_taken_for_divergence():
     history = TVAE("reference", epochs=6, learning_rate=0.05).fit(planted(1000)).history_
-    assert history[0]["loss"] > 100
+    assert history[0]["loss"] > 5 * history[-1]["loss"]
     assert history[-1]["loss"] < 30
 
 
