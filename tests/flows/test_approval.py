@@ -17,7 +17,7 @@ from tasks.services.publishing import list_versions, load_release, verify_releas
 from tasks.services.store import open_store
 from tests.services.packages import assemble
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect_server")]
 REQUIRED = ("release.approval=required", "release.version=v1")
 
 

@@ -19,7 +19,7 @@ from tasks.services.store import open_store
 from tests.flows.service import Service, alive, api, running_service
 from tests.processes import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,6 @@ def test_cancelling_a_run_cancels_its_training_and_leaves_no_process(
     wait_until(lambda: not alive(process_of(parent)) and not alive(process_of(child)))
 
 
-@pytest.mark.long
 def test_a_training_that_is_cancelled_or_killed_fails_its_run_with_what_to_do(
     service: Service, parameters: dict[str, Any]
 ) -> None:
@@ -99,7 +98,6 @@ def test_a_run_whose_process_is_killed_takes_its_training_with_it(
     wait_until(lambda: not alive(process_of(child)))
 
 
-@pytest.mark.long
 def test_a_training_that_takes_too_long_is_cancelled(service: Service, parameters: dict[str, Any]) -> None:
     limited = parameters | {"train": parameters["train"] | {"timeout_minutes": 0.4}}
     parent, child = train_endlessly(service, limited)
@@ -110,7 +108,6 @@ def test_a_training_that_takes_too_long_is_cancelled(service: Service, parameter
     assert not alive(process_of(child))
 
 
-@pytest.mark.long
 def test_a_stored_sample_is_scored_again_and_published_by_deployments_of_their_own(
     service: Service, parameters: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -223,7 +220,6 @@ def test_the_doctor_finds_a_service_well_and_names_a_pool_that_is_paused(
         subprocess.run([*command, "resume", "gpu"], env=service.environment, check=True, capture_output=True)
 
 
-@pytest.mark.long
 def test_a_run_that_is_heard_of_no_more_is_ended_as_crashed(service: Service) -> None:
     from prefect.client.orchestration import get_client
     from prefect.events import Event, Resource

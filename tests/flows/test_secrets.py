@@ -11,7 +11,7 @@ from tasks.services.store import AccessDeniedError, BucketMissingError, Unavaila
 from tests.fault_proxy import fault_proxy
 from tests.servers import S3Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect_server")]
 
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIplanted",

@@ -17,7 +17,7 @@ from tvae_core.metrics.rules import Policy
 from tvae_core.schema import infer_schema
 from tvae_core.sources import as_source
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 NEARNESS = "privacy.exact_copies_excess", "privacy.near_copies_low", "privacy.dcr_share"
 
 
