@@ -89,7 +89,11 @@ class TableCodec:
             state = seed_sequence(seed, "codec", number).generate_state(1, np.uint64)[0]
             codecs.append(fit_codec(column, columns[column.name], settings, protection, seed=int(state)))
         if not any(c.layout.codes for c in codecs):
-            raise DataError("the table has identifiers only: expected at least one column to model")
+            names = ", ".join(repr(c.name) for c in schema.columns[:5])
+            raise DataError(
+                f"the table has identifiers only ({names}), declared or of values that too few share: expected at least "
+                "one column to model"
+            )
         return cls(source.schema.remove_metadata(), codecs, protection.to_dict())
 
     def encode(self, source: TableSource, on_rows: OnRows | None = None) -> EncodedTable:
