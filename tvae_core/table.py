@@ -91,8 +91,8 @@ class TableCodec:
         if not any(c.layout.codes for c in codecs):
             names = ", ".join(repr(c.name) for c in schema.columns[:5])
             raise DataError(
-                f"the table has identifiers only ({names}), declared or of values that too few share: expected at least "
-                "one column to model"
+                f"the table has identifiers only ({names}), declared or of values that too few share: expected at "
+                "least one column to model"
             )
         return cls(source.schema.remove_metadata(), codecs, protection.to_dict())
 
