@@ -1,6 +1,7 @@
 """The line from a table to a release, on a real Prefect server and real stores."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def test_a_run_shows_its_validation_scores_and_release_in_the_ui_and_no_value_of
 
 
 def test_a_run_that_was_killed_in_training_goes_on_from_its_checkpoint_to_the_same_generator(
-    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from tasks.services.checkpoints import StoredCheckpoint
 
@@ -99,8 +100,13 @@ def test_a_run_that_was_killed_in_training_goes_on_from_its_checkpoint_to_the_sa
     kept = list((tmp_path / "other" / "checkpoints").rglob("*.safetensors"))
     assert [path.relative_to(tmp_path / "other").parts[:2] for path in kept] == [("checkpoints", "people")]
     monkeypatch.setattr(StoredCheckpoint, "save", honest)
-    resumed = run(config_file, store)
-    assert "training goes on from a checkpoint: epoch 1, step 1" in capsys.readouterr().err
+    core = logging.getLogger("tvae_core.checkpoints")
+    core.addHandler(caplog.handler)  # whether the console of an earlier run still listens does not matter
+    try:
+        resumed = run(config_file, store)
+    finally:
+        core.removeHandler(caplog.handler)
+    assert "training goes on from a checkpoint: epoch 1, step 1" in caplog.text
     assert not list((tmp_path / "other" / "checkpoints").rglob("*.safetensors"))
     assert resumed["digest"] == undisturbed["digest"]
 
