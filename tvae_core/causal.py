@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tvae_core.column_linear import ColumnLinear
-from tvae_core.drawing import ROWS_AT_A_TIME, draw_from_prior, draw_given
+from tvae_core.drawing import ROWS_AT_A_TIME, Tables, draw_from_prior, draw_given
 from tvae_core.embedding import CodeTable, RankMaps
 from tvae_core.fine import FinePlaces
 from tvae_core.layout import Layout
@@ -169,6 +169,7 @@ class CausalDecoder(nn.Module):
         parts = [torch.addmm(b, x, w.T) for b, x, w in zip(biases, h, weights, strict=True)]
         return torch.cat(parts, dim=1)
 
+    @torch.no_grad()
     def draw(
         self,
         z: Tensor,
@@ -185,20 +186,16 @@ class CausalDecoder(nn.Module):
         blind to its own cells: one step is the classic TVAE, as many as columns (the default) the full chain. `barred`
         names, by column, tokens that are not drawn.
         """
+        tables = Tables(self, tilted=given is None or view is None)
         codes = [
-            draw_from_prior(self, z[part], noise.uniforms[part], steps=steps, barred=barred)
+            draw_from_prior(self, tables, z[part], noise.uniforms[part], steps=steps, barred=barred)
             if given is None or view is None
             else draw_given(
-                self,
-                z[part],
-                noise.uniforms[part],
-                given.codes[part],
-                view.rows(part),
-                steps=steps,
-                barred=barred,
+                self, tables, z[part], noise.uniforms[part], given.codes[part], view.rows(part),
+                steps=steps, barred=barred,
             )
             for part in torch.arange(len(z), device=z.device).split(ROWS_AT_A_TIME)
-        ]
+        ]  # fmt: skip
         return Rows(torch.cat(codes), noise.normals)
 
     @torch.no_grad()
@@ -247,7 +244,13 @@ class CausalDecoder(nn.Module):
     @torch.no_grad()
     def calibrate(self, z: Tensor, noise: Noise) -> None:
         """Set the tilt of the biases so that columns drawn from z (n, D) of the prior have the table's margins."""
-        draw_from_prior(self, z, noise.uniforms, margins=list(self._token_shares().split(self.layout.tokens)))
+        draw_from_prior(
+            self,
+            Tables(self, tilted=False),
+            z,
+            noise.uniforms,
+            margins=list(self._token_shares().split(self.layout.tokens)),
+        )
 
     def _token_shares(self) -> Tensor:
         return torch.zeros_like(self.bias).index_add(0, self.before.token_of_code, self.margins)

@@ -156,6 +156,7 @@ def draft(
 @torch.no_grad()
 def draw_from_prior(
     decoder: "CausalDecoder",
+    tables: Tables,
     z: Tensor,
     uniforms: Tensor,
     *,
@@ -164,7 +165,6 @@ def draw_from_prior(
     margins: list[Tensor] | None = None,
 ) -> Tensor:
     """Draw whole rows from z (rows, embedding_dim) -> codes (rows, columns); see `CausalDecoder.draw`."""
-    tables = Tables(decoder, tilted=margins is None)
     rows = draft(decoder, tables, uniforms, steps=steps, barred=barred)
     rows.through(Lane.start(decoder, tables, decoder.base(rows.codes, z, None)), margins=margins)
     return rows.codes
@@ -173,6 +173,7 @@ def draw_from_prior(
 @torch.no_grad()
 def draw_given(
     decoder: "CausalDecoder",
+    tables: Tables,
     z: Tensor,
     uniforms: Tensor,
     given: Tensor,
@@ -186,7 +187,7 @@ def draw_given(
     With fewer steps than columns, where a column may not see all cells before it, there is no chain to weigh with.
     Rows that see z stay with z.
     """
-    tables, columns = Tables(decoder, tilted=False), len(decoder.layout.columns)
+    columns = len(decoder.layout.columns)
     base = decoder.base(given, z, view)
     if steps is not None and steps < columns:
         rows = draft(decoder, tables, uniforms, given=given, known=view.known, steps=steps, barred=barred)
@@ -207,7 +208,7 @@ def draw_given(
     )
     own = Lane.start(decoder, tables, base[many])
     chain = Lane.start(decoder, tables, decoder.without_z.expand_as(own.base))
-    weight = propose(rows, own, chain, turn[many], last)
+    weight = propose(rows, own, chain, turn.masked_fill(view.z_seen[:, 0], columns)[many], last)
     # The number of a known cell's fine place, which nothing else uses, decides among the proposals.
     draws = uniforms[torch.arange(len(z), device=z.device), (turn - 1).clamp(min=0), 1]
     weight = weight.view(-1, count).masked_fill(view.z_seen, 0.0)

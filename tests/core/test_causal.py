@@ -119,6 +119,20 @@ def test_proposals_are_weighed_by_the_chain_that_sees_only_the_cells_before(monk
     assert (drawn.codes[:, 0] == 1).float().mean().item() == pytest.approx(chain, abs=0.01)
 
 
+def test_rows_that_know_nothing_are_drawn_from_z_beside_rows_that_know_something():
+    decoder, count = decoder_of(), 1000
+    given, view, _ = given_last_cells(count)
+    alone = torch.arange(count) < 500
+    mixed = View(view.known & ~alone[:, None], alone[:, None], view.prefix)
+    z, noise = (
+        torch.randn(count, 3),
+        Noise.draw(count, LAYOUT, torch_generator(2, "draw"), torch.device("cpu")),
+    )
+    drawn = decoder.draw(z, noise, given, mixed)
+    free = decoder.draw(z, noise)
+    assert torch.equal(drawn.codes[alone], free.codes[alone])
+
+
 def test_after_the_last_given_cell_the_chain_draws_alone():
     decoder, count = decoder_of(), 40_000
     codes = torch.from_numpy(LAYOUT.code_offsets) + torch.tensor([1, 4, 0])
