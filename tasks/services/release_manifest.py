@@ -127,6 +127,7 @@ def parse_manifest(content: bytes, origin: str) -> Document:
             and isinstance(document["digest"], str)
             and all(isinstance(name, str) for name in document["digest_over"])
             and all(_well_formed(entry) for entry in document["files"])
+            and isinstance(document.get("lineage", {}).get("synthetic", {}), dict)
         )
     except (ValueError, KeyError, TypeError, AttributeError, StoreError):
         well_formed = False

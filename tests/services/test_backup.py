@@ -22,7 +22,7 @@ def filled(tmp_path: Path) -> Store:
         files = write_files(
             tmp_path / version, {"data/part-0": version.encode() * 1000, "report.md": b"report"}
         )
-        publish_release(store, "adult", version, files, {"lineage": version})
+        publish_release(store, "adult", version, files, {"lineage": {"run": version}})
     directory = write_directory(tmp_path / "generator", {"weights": b"w" * 1000, "settings.json": b"{}"})
     save_directory(store, "generators/adult/g1", directory)
     store.put_bytes("releases/adult/3/files-0123456789ab/data/part-0", b"unfinished")

@@ -106,9 +106,9 @@ def test_bytes_that_the_store_does_not_give_back_are_not_published(tmp_path: Pat
 def test_publishing_the_same_bytes_again_is_a_success_that_changes_nothing(
     store: Store, tmp_path: Path
 ) -> None:
-    first = publish_release(store, "adult", "1", write_files(tmp_path / "a"), {"lineage": "first run"})
+    first = publish_release(store, "adult", "1", write_files(tmp_path / "a"), {"lineage": {"run": "first"}})
     before = [(key, store.get_bytes(key)) for key in store.list()]
-    again = publish_release(store, "adult", "1", write_files(tmp_path / "b"), {"lineage": "second run"})
+    again = publish_release(store, "adult", "1", write_files(tmp_path / "b"), {"lineage": {"run": "second"}})
     assert (again.sent, again.already_published) == (0, True)
     assert (again.uri, again.digest) == (first.uri, first.digest)
     assert [(key, store.get_bytes(key)) for key in store.list()] == before
@@ -261,3 +261,11 @@ def test_versions_are_listed_when_they_are_whole(store: Store, tmp_path: Path) -
     store.put_bytes("releases/adult/3/files-0123456789ab/report.md", b"a crash left it")
     assert list_versions(store, "releases", "adult") == ["1", "2"]
     assert list_versions(store, "generators", "adult") == []
+
+
+@pytest.mark.parametrize("lineage", ["a sentence", {"synthetic": "a sentence"}, ["a", "list"]])
+def test_a_manifest_of_another_form_is_damaged_and_nothing_else(tmp_path: Path, lineage: object) -> None:
+    store = open_store(tmp_path / "store")
+    publish_release(store, "adult", "1", write_files(tmp_path), {"lineage": lineage})
+    with pytest.raises(StoreError, match="is damaged: it is not a release's manifest"):
+        load_release(store, "adult", "1")
