@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 PORT ?= 4200
+# Workers of the test suite; a file's tests stay in one of them, for they share what is slow to make.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
 VAR := $(CURDIR)/var
 
@@ -29,13 +32,13 @@ up: $(VENV)/.installed  ## Server, work pools, both workers and the deployments;
 	PYTHON=$(CURDIR)/$(BIN)/python TVAE_HOME=$(CURDIR) deployments/up.sh $(PORT)
 
 test: lint swift  ## Lint, types and the test suite, with real object stores (moto, OpenStack Swift).
-	$(BIN)/python -m pytest -m "not long"
+	$(PYTEST) -m "not long"
 
 quick: $(VENV)/.installed  ## The tests that take seconds.
-	$(BIN)/python -m pytest -m "not slow and not long"
+	$(PYTEST) -m "not slow and not long"
 
 long: $(VENV)/.installed swift  ## The tests that take minutes.
-	$(BIN)/python -m pytest -m long
+	$(PYTEST) -m long
 
 lint: $(VENV)/.installed audit  ## ruff check, ruff format --check, mypy, known vulnerabilities.
 	$(BIN)/ruff check .

@@ -21,6 +21,12 @@ from tests.servers import S3Server, moto_server
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: two workers that share the files then end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def people(rows: int = 400, seed: int = 5) -> pa.Table:
     """A table with a planted dependence (income on smoker), missing values, dates and several rows a person."""
     random = np.random.default_rng(seed)

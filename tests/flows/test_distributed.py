@@ -24,7 +24,7 @@ def best_loss(generator: Path) -> float:
     return min(record["validation_loss"] for record in history)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_reach_the_validation_loss_of_one(tmp_path: Path) -> None:
     data = tmp_path / "people.parquet"
     pq.write_table(people(3000).drop_columns("person"), data)

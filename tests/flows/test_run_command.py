@@ -125,8 +125,8 @@ def test_a_server_that_does_not_answer_exits_2_and_says_what_to_do(config_file: 
     ("stage", "words"),
     [
         ("training", ("train", "epoch 2/")),
-        ("sampling", ("sample", "rows/s")),
-        ("scoring", ("score", "detection")),
+        pytest.param("sampling", ("sample", "rows/s"), marks=pytest.mark.long),
+        pytest.param("scoring", ("score", "detection"), marks=pytest.mark.long),
     ],
 )
 def test_a_run_that_is_killed_leaves_no_release_and_is_finished_by_the_next(

@@ -261,11 +261,3 @@ def test_versions_are_listed_when_they_are_whole(store: Store, tmp_path: Path) -
     store.put_bytes("releases/adult/3/files-0123456789ab/report.md", b"a crash left it")
     assert list_versions(store, "releases", "adult") == ["1", "2"]
     assert list_versions(store, "generators", "adult") == []
-
-
-@pytest.mark.parametrize("lineage", ["a sentence", {"synthetic": "a sentence"}, ["a", "list"]])
-def test_a_manifest_of_another_form_is_damaged_and_nothing_else(tmp_path: Path, lineage: object) -> None:
-    store = open_store(tmp_path / "store")
-    publish_release(store, "adult", "1", write_files(tmp_path), {"lineage": lineage})
-    with pytest.raises(StoreError, match="is damaged: it is not a release's manifest"):
-        load_release(store, "adult", "1")
