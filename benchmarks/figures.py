@@ -102,6 +102,25 @@ def privacy(results: Mapping[str, Result], *, ranges: bool = False) -> str:
     return table(["share or score", OURS["default"]], rows)
 
 
+def imputation(results: Mapping[str, Result], *, ranges: bool = False) -> str:
+    """Cells removed at random and filled, on two tables."""
+    tables = {"adult": "Adult", "default": "Default"}
+    labels = {
+        "ours": OURS["default"],
+        "ridge": "IterativeImputer",
+        "trees": "IterativeImputer with boosted trees",
+        "column": "the column alone: mode, mean, shares",
+    }
+    scores = {"accuracy": "accuracy", "rmse": "RMSE, std", "nats": "nats a cell"}
+    show = mean_and_range if ranges else lambda figure: number(figure["mean"])
+    rows = []
+    for method, label in labels.items():
+        each = [results["imputation"]["figures"][name][method]["over_seeds"] for name in tables]
+        rows.append([label, *(show(over[s]) if s in over else "" for over in each for s in scores)])
+    head = [f"{name}: {score}" for name in tables.values() for score in scores.values()]
+    return table(["filled by", *head], rows)
+
+
 def side_by_side(results: Mapping[str, Result]) -> str:
     """Who is how many times faster, each pair timed in turns in one run."""
     rows = []

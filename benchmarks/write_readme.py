@@ -10,7 +10,8 @@ from common import RESULTS, ROOT
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 ORDER = (
-    "adult", "tabularargn", "reference_speed", "published", "default_table", "clean_split", "codec_speed", "wide_tall",
+    "adult", "tabularargn", "reference_speed", "published", "default_table", "clean_split", "imputation",
+    "codec_speed", "wide_tall",
 )  # fmt: skip
 PICTURES = {"adult": "Fidelity against fitting time", "scale": "Time against size"}
 
@@ -35,6 +36,9 @@ def readme(results: dict[str, figures.Result]) -> str:
     parts += section(
         results, "clean_split", "**Privacy**, Adult without duplicates in halves", figures.privacy
     )
+    parts += section(
+        results, "imputation", "**Imputation**, a fifth of the cells removed", figures.imputation
+    )
     parts += section(results, "codec_speed", "**Side by side** in one run", figures.side_by_side)
     parts += section(results, "wide_tall", "**Tall tables**", lambda r: figures.scale(r, "tall"))
     warning = figures.busy(results)
@@ -54,6 +58,7 @@ def details(results: dict[str, figures.Result]) -> str:
         lambda r: figures.default_table(r, ranges=True),
     )
     parts += section(results, "clean_split", "### Privacy", lambda r: figures.privacy(r, ranges=True))
+    parts += section(results, "imputation", "### Imputation", lambda r: figures.imputation(r, ranges=True))
     parts += section(results, "codec_speed", "### Side by side", figures.side_by_side)
     parts += section(results, "wide_tall", "### Tall tables", lambda r: figures.scale(r, "tall"))
     parts += section(results, "wide_tall", "### Wide tables", lambda r: figures.scale(r, "wide"))

@@ -121,7 +121,7 @@ class CausalDecoder(nn.Module):
         """-log p(row | z) in nats of the cells that are not known -> (rows,); a generator turns dropout on."""
         drop = self._dropout(generator)
         base = self.base(rows.codes, z, view)
-        seen = F.embedding(rows.codes.T, self.before())  # (columns, rows, width)
+        seen = self.before.each(rows.codes)  # (columns, rows, width)
         if view is not None:
             seen = seen * view.prefix.T[:, :, None]
         h = drop(self._heads(exclusive_sum(seen, start=base).add_(self.position), drop))
@@ -152,8 +152,7 @@ class CausalDecoder(nn.Module):
         if not len(rows):
             return base
         known = view.known[rows].to(base.dtype)
-        given = F.embedding_bag(codes[rows], self.given(), mode="sum", per_sample_weights=known)
-        return base.index_add(0, rows, given + known @ self.given_flag)
+        return base.index_add(0, rows, self.given.sum(codes[rows], known) + known @ self.given_flag)
 
     def _heads(self, state: Tensor, drop: "MaskPool") -> Tensor:
         """Running states (columns, rows, width) -> each column's features (columns, rows, units)."""
@@ -170,6 +169,11 @@ class CausalDecoder(nn.Module):
         return torch.cat(parts, dim=1)
 
     @torch.no_grad()
+    def tables(self, *, given: bool) -> Tables:
+        """What drawing many rows, with cells given or without, makes of the weights once."""
+        return Tables(self, tilted=not given)
+
+    @torch.no_grad()
     def draw(
         self,
         z: Tensor,
@@ -179,14 +183,15 @@ class CausalDecoder(nn.Module):
         *,
         steps: int | None = None,
         barred: Mapping[int, Sequence[int]] | None = None,
+        tables: Tables | None = None,
     ) -> Rows:
         """Draw the cells column by column; running sums make each column cost one small head.
 
         Cells that `view` calls known are taken from `given`. With `steps` the columns are drawn in that many runs, each
         blind to its own cells: one step is the classic TVAE, as many as columns (the default) the full chain. `barred`
-        names, by column, tokens that are not drawn.
+        names, by column, tokens that are not drawn. `tables` is what `tables` gave, made anew where it is None.
         """
-        tables = Tables(self, tilted=given is None or view is None)
+        tables = tables or self.tables(given=given is not None and view is not None)
         codes = [
             draw_from_prior(self, tables, z[part], noise.uniforms[part], steps=steps, barred=barred)
             if given is None or view is None

@@ -9,11 +9,16 @@ import math
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tvae_core.layout import ColumnLayout, Layout
 
 FREQUENCIES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 FEATURES = 2 * len(FREQUENCIES) + 1
+# Up to this many codes the whole matrix is built and looked up; of more, only what a batch asks for.
+MOST_CODES_AT_ONCE = 2**16
+# Rank features are gathered for about this many numbers at a time: 64 MB.
+GATHERED_NUMBERS = 2**24
 
 
 def rank_features(ranks: np.ndarray) -> Tensor:
@@ -33,6 +38,8 @@ class RankMaps(nn.Module):
     """For each ordered column a linear map from rank features to vectors, added to the columns' free vectors."""
 
     features: Tensor
+    places: Tensor
+    shifts: Tensor
 
     def __init__(self, layout: Layout, dim: int, *, per_token: bool) -> None:
         super().__init__()
@@ -42,6 +49,12 @@ class RankMaps(nn.Module):
         features = rank_features(np.concatenate([*ranks, np.zeros(0)]))
         self.register_buffer("features", features, persistent=False)
         self.maps = nn.Parameter(torch.empty(sum(self.ordered), FEATURES, dim))
+        # The ordered columns, and how much further on a number lies among all columns' than among theirs.
+        sizes = np.array(self.sizes)
+        unordered = ~np.array(self.ordered)
+        self.register_buffer("places", torch.from_numpy(np.flatnonzero(~unordered)), persistent=False)
+        shifts = np.cumsum(sizes * unordered)[~unordered]
+        self.register_buffer("shifts", torch.from_numpy(shifts), persistent=False)
 
     def add_to(self, free: Tensor) -> Tensor:
         """Free vectors (all, dim) plus the smooth part of the ordered columns' ones."""
@@ -59,6 +72,21 @@ class RankMaps(nn.Module):
         del pieces
         return whole.add_(free)
 
+    def _features_of(self, numbers: Tensor) -> Tensor:
+        """Rank features (rows, ordered columns, FEATURES) of numbers (rows, columns) through all columns."""
+        return self.features[numbers[:, self.places] - self.shifts]
+
+    def each(self, numbers: Tensor) -> Tensor:
+        """The smooth part of numbers (rows, columns) through all columns -> (ordered columns, rows, dim)."""
+        return torch.bmm(self._features_of(numbers).transpose(0, 1), self.maps)
+
+    def sum(self, numbers: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Its sum over the columns, each times its weight (rows, columns) -> (rows, dim)."""
+        features = self._features_of(numbers)
+        if weights is not None:
+            features = features * weights[:, self.places, None]
+        return features.flatten(1) @ self.maps.flatten(0, 1)
+
 
 def _ranks(column: ColumnLayout, per_token: bool) -> np.ndarray:
     assert column.ranks is not None
@@ -66,7 +94,10 @@ def _ranks(column: ColumnLayout, per_token: bool) -> np.ndarray:
 
 
 class CodeTable(nn.Module):
-    """The embedding matrix of all codes of all columns: (codes, dim), built anew at each call."""
+    """The embeddings of all codes of all columns.
+
+    Calling it builds their matrix (codes, dim) anew; `each` and `sum` do so only where it is small.
+    """
 
     token_of_code: Tensor
 
@@ -80,6 +111,24 @@ class CodeTable(nn.Module):
     def forward(self) -> Tensor:
         """The matrix (codes, dim)."""
         return self.smooth.add_to(self.free[self.token_of_code])
+
+    def each(self, codes: Tensor) -> Tensor:
+        """The vectors of codes (rows, columns), numbered through all columns -> (columns, rows, dim)."""
+        if len(self.token_of_code) <= MOST_CODES_AT_ONCE:
+            return F.embedding(codes.T, self())
+        vectors = F.embedding(self.token_of_code[codes.T], self.free)
+        return vectors.index_add_(0, self.smooth.places, self.smooth.each(codes))
+
+    def sum(self, codes: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Their sum over the columns, each times its weight (rows, columns) -> (rows, dim)."""
+        if len(self.token_of_code) <= MOST_CODES_AT_ONCE:
+            return F.embedding_bag(codes, self(), mode="sum", per_sample_weights=weights)
+        tokens = self.token_of_code[codes]
+        free = F.embedding_bag(tokens, self.free, mode="sum", per_sample_weights=weights)
+        size = max(1, GATHERED_NUMBERS // (FEATURES * max(1, len(self.smooth.places))))
+        parts = [slice(start, start + size) for start in range(0, len(codes), size)]
+        smooth = [self.smooth.sum(codes[p], None if weights is None else weights[p]) for p in parts]
+        return free + torch.cat(smooth)
 
     def initialise(self, std: float, generator: torch.Generator | None) -> None:
         """Normal weights of standard deviation `std`."""

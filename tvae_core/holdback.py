@@ -1,13 +1,13 @@
 """Which rows are kept from training, so that training can stop by itself."""
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tvae_core.codecs.categorical import plain_values
 from tvae_core.randomness import numpy_generator
 from tvae_core.schema import TableSchema
-from tvae_core.sources import TableSource
+from tvae_core.sources import TableSource, select_columns
 
 
 def hold_back(source: TableSource, schema: TableSchema, fraction: float, seed: int) -> np.ndarray:
@@ -26,9 +26,23 @@ def hold_back(source: TableSource, schema: TableSchema, fraction: float, seed: i
 
 
 def entity_numbers(source: TableSource, entity: str) -> np.ndarray:
-    """Each row's entity as a number (rows,), equal for equal values; a missing value is an entity of its own."""
-    column = pa.chunked_array([plain_values(b.column(entity)) for b in source.batches()])
-    codes, _ = pd.factorize(column.to_pandas(), use_na_sentinel=True)
-    alone = codes < 0
-    codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
-    return codes
+    """Each row's entity as a number (rows,), in order of first appearance, equal for equal values.
+
+    A missing value is an entity of its own, numbered after the others.
+    """
+    batches = select_columns(source, [entity]).batches()
+    encoded = pa.chunked_array([_hashable(b.column(0)) for b in batches]).dictionary_encode()
+    numbers = np.concatenate(
+        [chunk.indices.fill_null(-1).to_numpy() for chunk in encoded.chunks], dtype=np.int64
+    )
+    alone = numbers < 0
+    numbers[alone] = numbers.max(initial=-1) + 1 + np.arange(alone.sum())
+    return numbers
+
+
+def _hashable(values: pa.Array) -> pa.Array:
+    """Plain values; NaN is missing and -0.0 is 0.0."""
+    values = plain_values(values)
+    if not pa.types.is_floating(values.type):
+        return values
+    return pc.if_else(pc.is_nan(values), None, pc.add(values, pa.scalar(0.0, values.type)))

@@ -90,7 +90,7 @@ class OrdinalInputLayer(nn.Module):
 
     def forward(self, rows: Rows) -> Tensor:
         """`Rows` -> (rows, out)."""
-        return F.embedding_bag(rows.codes, self.table(), mode="sum")
+        return self.table.sum(rows.codes)
 
     def reset_parameters(self, generator: torch.Generator | None) -> None:
         """Normal weights such that a row's sum has about unit variance."""

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 
 from tvae_core.causal import CausalDecoder
+from tvae_core.drawing import Tables
 from tvae_core.given import Given
 from tvae_core.layout import Layout
 from tvae_core.likelihood import Noise
@@ -52,10 +53,13 @@ def sample_blocks(
     """Draw rows block by block; the first and the last block are drawn whole and cut."""
     size = block_rows(codec.layout)
     end = request.first + request.rows
+    decoder, given = networks.decoder, request.given is not None
+    with fast_products():
+        tables = decoder.tables(given=given) if isinstance(decoder, CausalDecoder) else None
     for block in range(request.first // size, -(-end // size) if request.rows else 0):
         start = block * size
         with fast_products():
-            encoded = draw_block(networks, codec, request, block, device)
+            encoded = draw_block(networks, codec, request, block, device, tables)
         places = numpy_generator(request.seed, "place in code", block).random((size, len(codec.codecs)))
         if request.given is not None:
             places = request.given.narrow(encoded.codes, places)
@@ -66,7 +70,12 @@ def sample_blocks(
 
 @torch.no_grad()
 def draw_block(
-    networks: Networks, codec: TableCodec, request: Request, block: int, device: torch.device
+    networks: Networks,
+    codec: TableCodec,
+    request: Request,
+    block: int,
+    device: torch.device,
+    tables: Tables | None,
 ) -> EncodedTable:
     """Draw z from the prior and rows from the decoder, all random numbers from the block's own CPU generator."""
     layout = codec.layout
@@ -82,7 +91,7 @@ def draw_block(
         known, view = (None, None)
         if request.given is not None:
             known, view = request.given.block(decoder, block * size, size, noise.uniforms)
-        rows = decoder.draw(z, noise, known, view, steps=request.decoding_steps, barred=barred)
+        rows = decoder.draw(z, noise, known, view, steps=request.decoding_steps, barred=barred, tables=tables)
     codes = rows.codes.cpu().numpy() - layout.code_offsets
     return EncodedTable(codes.astype(layout.code_dtype), rows.scalars.float().cpu().numpy())
 

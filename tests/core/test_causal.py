@@ -207,3 +207,22 @@ def test_dropout_drops_its_share_keeps_the_mean_and_repeats_by_seed():
     assert (first == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
     assert first.mean().item() == pytest.approx(1.0, abs=0.03)
     assert MaskPool(0.0, None)(x) is x
+
+
+def test_many_codes_are_looked_up_one_by_one_with_the_same_likelihood_and_gradient(monkeypatch):
+    decoder, rows = decoder_of(), every_row()
+    z = torch.randn(len(rows), 3, generator=torch_generator(0, "z"))
+    view = decoder.views(len(rows), torch_generator(0, "views"))
+
+    def losses_and_gradients():
+        decoder.zero_grad()
+        nll = decoder.nll(rows, z, view, None)
+        nll.sum().backward()
+        return nll.detach(), [p.grad.clone() for p in decoder.parameters()]
+
+    whole = losses_and_gradients()
+    monkeypatch.setattr("tvae_core.embedding.MOST_CODES_AT_ONCE", 0)
+    monkeypatch.setattr("tvae_core.embedding.GATHERED_NUMBERS", 1_000)
+    for table in (decoder.before, decoder.given):
+        monkeypatch.setattr(table, "forward", None)  # the matrix is not built
+    torch.testing.assert_close(losses_and_gradients(), whole, rtol=1e-4, atol=1e-5)

@@ -256,6 +256,20 @@ def test_rows_of_one_entity_are_held_back_together():
     assert held.sum() == 60
 
 
+def test_entities_are_numbered_by_first_appearance_whatever_their_type():
+    from tvae_core.holdback import entity_numbers
+    from tvae_core.sources import ArrowSource, as_source
+
+    people = ["b", "a", None, "b", None, "c", "a"]
+    big = [2**60, 2**60 + 1, None, 2**60, None, 5, 2**60 + 1]  # as floats the first two would be one
+    floats = [-0.0, 1.5, float("nan"), 0.0, None, 2.5, 1.5]
+    columns = {"text": people, "number": big, "float": floats, "levels": pa.array(people).dictionary_encode()}
+    for name in columns:
+        source = ArrowSource(pa.table(columns), batch_rows=2)
+        assert entity_numbers(source, name).tolist() == [0, 1, 3, 0, 4, 2, 1]
+    assert entity_numbers(as_source(pa.table({"one": ["x"]})), "one").tolist() == [0]
+
+
 def one_row():
     return pd.DataFrame({"a": [1]})
 
