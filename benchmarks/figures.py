@@ -121,6 +121,21 @@ def imputation(results: Mapping[str, Result], *, ranges: bool = False) -> str:
     return table(["filled by", *head], rows)
 
 
+def private(results: Mapping[str, Result], *, ranges: bool = False) -> str:
+    """Adult under differential privacy: the default preset at each epsilon, and what it costs against none."""
+    show = mean_and_range if ranges else lambda figure: number(figure["mean"])
+    rows = []
+    for epsilon, figures in results["dp"]["figures"].items():
+        over = figures["over_seeds"]
+        peer = epsilon == "TabularARGN"
+        label = (
+            "TabularARGN, its private published output" if peer else f"{OURS['default']}, epsilon {epsilon}"
+        )
+        figure = (lambda f: number(f["mean"])) if peer else show
+        rows.append([label, *(figure(over[s]) for s in SCORES), "" if peer else seconds(over)])
+    return table(["generator", *SCORES, "fit, s"], rows)
+
+
 def side_by_side(results: Mapping[str, Result]) -> str:
     """Who is how many times faster, each pair timed in turns in one run."""
     rows = []

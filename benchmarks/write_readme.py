@@ -10,7 +10,7 @@ from common import RESULTS, ROOT
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 ORDER = (
-    "adult", "tabularargn", "reference_speed", "published", "default_table", "clean_split", "imputation",
+    "adult", "tabularargn", "reference_speed", "published", "default_table", "clean_split", "dp", "imputation",
     "codec_speed", "wide_tall",
 )  # fmt: skip
 PICTURES = {"adult": "Fidelity against fitting time", "scale": "Time against size"}
@@ -36,6 +36,7 @@ def readme(results: dict[str, figures.Result]) -> str:
     parts += section(
         results, "clean_split", "**Privacy**, Adult without duplicates in halves", figures.privacy
     )
+    parts += section(results, "dp", "**Differential privacy** of every row, Adult", figures.private)
     parts += section(
         results, "imputation", "**Imputation**, a fifth of the cells removed", figures.imputation
     )
@@ -58,6 +59,7 @@ def details(results: dict[str, figures.Result]) -> str:
         lambda r: figures.default_table(r, ranges=True),
     )
     parts += section(results, "clean_split", "### Privacy", lambda r: figures.privacy(r, ranges=True))
+    parts += section(results, "dp", "### Differential privacy", lambda r: figures.private(r, ranges=True))
     parts += section(results, "imputation", "### Imputation", lambda r: figures.imputation(r, ranges=True))
     parts += section(results, "codec_speed", "### Side by side", figures.side_by_side)
     parts += section(results, "wide_tall", "### Tall tables", lambda r: figures.scale(r, "tall"))

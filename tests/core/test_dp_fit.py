@@ -12,10 +12,13 @@ from tvae_core import (
     FixedCombinations,
     SchemaError,
     SettingsError,
+    TableSchema,
     as_source,
     infer_schema,
 )
-from tvae_core.dp.histograms import NoisyCounts, join_noise, private_codec
+from tvae_core.dp.counts import NoisyCounts, ends
+from tvae_core.dp.histograms import histograms_of, private_codec
+from tvae_core.dp.numbers import join_noise
 
 SMALL = {"epochs": 2, "compress_dims": (8,), "decompress_dims": (8, 4), "embedding_dim": 2}
 
@@ -94,6 +97,48 @@ def test_declared_categories_are_counted_even_where_no_row_has_them():
 def test_cells_are_joined_until_they_stand_out_from_the_noise():
     edges, counts = join_noise(np.arange(8), np.array([1.0, 90.0, 2.0, -1.0, 20.0, 25.0, 30.0]), 10.0)
     assert (edges.tolist(), counts.tolist()) == ([1, 2, 7], [90.0, 76.0])
+
+
+def test_the_ends_of_integers_are_those_of_the_rows():
+    rows = np.repeat(np.arange(1, 17), [60, 120, 250, *[400] * 12, 300])
+    source = as_source(pd.DataFrame({"x": rows}))
+    column = infer_schema(source).columns[0]
+    spans = [
+        private_codec(source, column, NoisyCounts(15.0, np.random.default_rng(seed), 1e-7))[0].span()
+        for seed in range(60)
+    ]
+    assert np.mean([span == (1, 16) for span in spans]) > 0.85
+
+
+def test_integers_near_zero_are_counted_twice_so_their_noise_is_less():
+    source = as_source(pd.DataFrame({"x": np.repeat([3, 4], 5000)}))
+    column = infer_schema(source).columns[0]
+    declared = replace(column, minimum=3, maximum=4)
+    assert (histograms_of(infer_schema(source)), histograms_of(TableSchema((declared,)))) == (2, 1)
+
+    def spread(column):
+        halves = []
+        for seed in range(200):
+            codec, shares = private_codec(
+                source, column, NoisyCounts(100.0, np.random.default_rng(seed), 1e-7)
+            )
+            three, four = (shares[: len(codec.atoms)][codec.atoms == x].item() for x in (3, 4))
+            halves.append(three / (three + four))
+        return np.std(halves)
+
+    # One of two equal halves moves by noise / (rows sqrt(2)), and by noise / (rows 2) where it is counted twice.
+    assert spread(declared) == pytest.approx(100 / 10_000 / 2**0.5, rel=0.2)
+    assert spread(column) == pytest.approx(100 / 10_000 / 2, rel=0.2)
+
+
+def test_a_cell_far_from_the_others_needs_more_to_be_believed():
+    cells = np.arange(40)
+    deviations = np.zeros(40)
+    deviations[5:9] = 50.0
+    deviations[[4, 9, 30]] = 2.4
+    assert ends(deviations, cells, cells) == (4, 9)
+    deviations[30] = 3.95
+    assert ends(deviations, cells, cells) == (4, 30)
 
 
 def test_noise_alone_never_stretches_a_range():

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -150,6 +151,22 @@ def test_no_value_that_single_persons_hold_is_in_the_page_or_its_evidence(
     told = json.dumps(findings.evidence)
     assert [value for value in PLANTED if value in page or value in told] == []
     assert not re.search(r"p-\d+-\d+", page)
+
+
+def test_the_page_of_a_private_generator_tells_what_is_promised_and_what_is_public(
+    findings: Findings,
+) -> None:
+    account = {
+        "epsilon": 2.996, "delta": 1e-5, "unit": "row", "neighbours": "one row added or removed",
+        "public": ["column names", "number of rows"],
+    }  # fmt: skip
+    private = {"protect_k": 10, "suppressed": {}, "differential_privacy": account}
+    page = render_report(replace(findings, facts={"privacy": private})).decode()
+    assert "epsilon = 3.00 at delta = 1e-05 (one row added or removed)" in page
+    assert "whether any one row was in its table" in page
+    assert "Taken as public, and so not covered: column names; number of rows." in page
+    assert "hold was kept out" not in page
+    assert "No value is held by fewer" not in page
 
 
 def test_what_many_persons_hold_is_there_with_its_shares(findings: Findings, page: str) -> None:

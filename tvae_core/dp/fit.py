@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from tvae_core.dp.accountant import epsilon_of, gaussian_rdp, noise_for, subsampled_gaussian_rdp
-from tvae_core.dp.histograms import NoisyCounts, histograms_of, private_codec
+from tvae_core.dp.counts import NoisyCounts
+from tvae_core.dp.histograms import histograms_of, private_codec
 from tvae_core.dp.training import OnEpoch, Plan, train_privately
 from tvae_core.errors import SchemaError, SettingsError
 from tvae_core.likelihood import Noise
@@ -27,7 +28,7 @@ from tvae_core.sources import TableSource
 from tvae_core.table import TableCodec
 
 # Share of the budget (as zero-concentrated differential privacy) for the histograms; share of delta for names found.
-HISTOGRAM_SHARE, NAMES_SHARE = 0.1, 0.1
+HISTOGRAM_SHARE, NAMES_SHARE = 0.3, 0.1
 # A row is in a step's sample with this probability, so an epoch has 1 / RATE steps.
 RATE, EPOCHS = 1 / 8, 80
 CALIBRATION_ROWS = 20_000

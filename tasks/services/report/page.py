@@ -252,6 +252,7 @@ def build(findings: Findings) -> dict[str, Any]:
         "suppressed": suppressed(evidence),
         "never_learned": never_learned(findings.facts.get("privacy", {})),
         "protect_k": findings.facts.get("privacy", {}).get("protect_k"),
+        "private": findings.facts.get("privacy", {}).get("differential_privacy"),
         "fewest": evidence.get("fewest"),
         "failed_checks": [o for o in outcomes if not o["passed"]],
         "checks": len(outcomes),
