@@ -1,10 +1,15 @@
 """Fit codecs, train one epoch and sample as many rows, on one planted table; prints one line of JSON.
 
-A worker of wide_tall.py: each size gets a fresh process. Seconds and the most memory held, stage by stage:
+A worker of wide_tall.py and ten_million.py: each size gets a fresh process. Seconds and the most memory held, stage by
+stage:
 
-codecs: `TableCodec.fit` and `encode`, from Parquet row groups.
-fit: `TVAE.fit` with one epoch, codecs and prior included; `epoch_seconds` is the epoch alone, by the clock.
+validate (with --whole): `validate_table` against the schema proposed with ranges and categories.
+codecs: `TableCodec.fit`, and the codes of all rows as `fit` makes them, in memory or in a file.
+fit: `TVAE.fit` with one epoch, codecs and prior included; `epoch_seconds` is the epoch alone, by the clock, and
+`trained_rows` the rows that it reached, all unless `--max-minutes` cut it; `rows_per_processor_second` from its first
+step to its last.
 sample: `sample_batches`, written to Parquet as they come.
+score (with --whole): `score_tables` on a random sample of --scored-rows of the table and of what was drawn.
 Processor seconds stand beside seconds by the clock: they don't grow when others use the machine.
 Memory includes the interpreter and its libraries, which are also given alone (`at_start_bytes`).
 """
@@ -21,39 +26,93 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tvae_core import TVAE, ModelSettings, TableCodec, as_source, infer_schema
+from tvae_core import TVAE, ModelSettings, TableCodec, TableSchema, TableSource, as_source, infer_schema
+from tvae_core.token_file import encoded_table
 
 STATUS = Path("/proc/self/status")
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("table", type=Path)
-    options.add_argument("--batch-size", type=int)
+    options.add_argument("--max-minutes", type=float, help="of training")
+    options.add_argument("--whole", action="store_true", help="validate and score, too")
+    options.add_argument("--scored-rows", type=int, default=50_000)
     options.add_argument("--device", default="cpu")
     args = options.parse_args()
     source = as_source(args.table)
     schema = infer_schema(source)
     figures = {"rows": source.num_rows, "columns": len(schema.names), "at_start_bytes": peak_bytes()}
+    if args.whole:
+        figures["validate"] = validate(source)
+    figures |= codecs(source, schema)
+    model, fitted = fit(args, schema)
+    figures |= fitted
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as out:
+        with Stage() as stage:
+            write(model, source.num_rows, out.name)
+        figures["sample"] = stage.figures
+        if args.whole:
+            figures["score"] = score(source, as_source(out.name), schema, args.scored_rows)
+    print(json.dumps(figures))
 
-    with Stage() as codecs:
+
+def validate(source: TableSource) -> dict:
+    from tasks.services.expectations import validate_table
+
+    declared = infer_schema(source, ranges=True)
+    with Stage() as stage:
+        report = validate_table(source, declared)
+    if not report.passed:
+        sys.exit("the table does not pass the validation against its own ranges")
+    return stage.figures
+
+
+def codecs(source: TableSource, schema: TableSchema) -> dict:
+    with Stage() as stage:
         codec = TableCodec.fit(source, schema, ModelSettings().resolved(), seed=0)
-        encoded = codec.encode(source)
-    figures["tokens_bytes"] = encoded.codes.nbytes + encoded.scalars.nbytes
+        with encoded_table(codec, source) as encoded:
+            tokens_bytes = encoded.codes.nbytes + encoded.scalars.nbytes
     del codec, encoded
     gc.collect()
+    return {"codecs": stage.figures, "tokens_bytes": tokens_bytes}
 
+
+def fit(args: argparse.Namespace, schema: TableSchema) -> tuple[TVAE, dict]:
     epochs: list[dict] = []
-    settings = {} if args.batch_size is None else {"batch_size": args.batch_size}
-    with Stage() as fit:
-        model = TVAE(epochs=1, device=args.device, **settings).fit(args.table, schema, on_epoch=epochs.append)
-    figures["epoch_seconds"] = epochs[0]["seconds"]
-    figures["batch_size"] = model.settings_.batch_size
+    steps: list[tuple[int, float]] = []
 
-    with Stage() as sample, tempfile.NamedTemporaryFile(suffix=".parquet") as out:
-        write(model, source.num_rows, out.name)
-    figures |= {"codecs": codecs.figures, "fit": fit.figures, "sample": sample.figures}
-    print(json.dumps(figures))
+    def on_rows(stage: str, done: int, rows: int) -> None:
+        if stage == "epoch 1":
+            steps.append((done, time.process_time()))
+
+    settings = {} if args.max_minutes is None else {"max_minutes": args.max_minutes}
+    with Stage() as stage:
+        model = TVAE(epochs=1, device=args.device, **settings)
+        model.fit(args.table, schema, on_epoch=epochs.append, on_rows=on_rows)
+    rows, seconds = (last - first for first, last in zip(steps[0], steps[-1], strict=True))
+    figures = {
+        "epoch_seconds": epochs[0]["seconds"],
+        "trained_rows": steps[-1][0],
+        "rows_per_processor_second": rows / seconds if seconds else 0.0,
+    }
+    return model, {"fit": stage.figures, "batch_size": model.settings_.batch_size, **figures}
+
+
+def score(real: TableSource, synthetic: TableSource, schema: TableSchema, rows: int) -> dict:
+    from tasks.services.scoring import score_tables
+    from tvae_core.metrics import sample_rows
+
+    with Stage() as stage:
+        drawn = [as_source(sample_rows(table, rows, seed=0)) for table in (real, synthetic)]
+        scores = score_tables(drawn[0], drawn[1], holdout=None, schema=schema)
+    return {
+        **stage.figures,
+        "shape": scores.figures["fidelity.shape"],
+        "trend": scores.figures["fidelity.trend"],
+    }
 
 
 class Stage:
