@@ -238,6 +238,7 @@ def impute(generator: str, data: str, out: Path, **options: Any) -> None:
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write all figures and details here.")
 @click.option("--html", "page", type=click.Path(path_type=Path), help="Write the report for people here.")
 @click.option("--generator", metavar="GENERATOR", help="What drew the table: the report shows its training.")
+@click.option("--earlier", metavar="TABLE", help="The release before: how far this one has moved from it.")
 def score(out: Path | None, **choices: Any) -> None:
     """Measure fidelity, utility and privacy of a synthetic table."""
     from flows import steps

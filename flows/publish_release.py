@@ -33,10 +33,7 @@ def publish_release(*, name: Name, store: StoreAddress, run: StoredRun) -> Any:
     """
     stored = read_run(store, name, run)
     validation = find_validation(stored.plan)
-    scores = score_sample(
-        stored.split, stored.synthetic, stored.schema, stored.config.score,
-        generator=stored.generator, seed=stored.config.seed, workspace=stored.plan.workspace,
-    )  # fmt: skip
+    scores = score_sample(stored)
     verdict = decide_release(stored, scores)
     package = assemble_release(
         stored.config, stored.plan, schema=stored.schema, validation=validation, split=stored.split,

@@ -54,15 +54,7 @@ def score_release(
         generator=stored.generator, synthetic=stored.synthetic,
     )  # fmt: skip
     validate_input(stored.split.table, stored.schema, config.expectations, plan.workspace)
-    scores = score_sample(
-        stored.split,
-        stored.synthetic,
-        stored.schema,
-        config.score,
-        generator=stored.generator,
-        seed=config.seed,
-        workspace=plan.workspace,
-    )
+    scores = score_sample(record)
     verdict = decide_release(record, scores)
     return {
         "name": name,

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,7 @@ def score(
     out: Path | None,
     page: Path | None,
     generator: str | None,
+    earlier: str | None,
 ) -> str:
     """The scores as a readable page; `page` is where the report for people goes."""
     from tasks.services.scoring import score_tables
@@ -220,6 +222,7 @@ def score(
             seed=seed,
             max_rows=max_rows,
             generator=opened.enter_context(open_generator(generator)) if generator else None,
+            earlier=partial(_open_earlier, earlier) if earlier else None,
         )
     if out:
         _write_json(out, scores.to_dict())
@@ -230,6 +233,15 @@ def score(
         title = f"Scores of {Path(synthetic).name}"
         _write_whole(page, render_report(Findings(title, scores.to_dict(), scores.evidence, history=history)))
     return scores.to_markdown("Scores of the synthetic table")
+
+
+@contextlib.contextmanager
+def _open_earlier(address: str) -> Iterator[Any]:
+    from tasks.services.scoring.drift import Earlier
+
+    reference = reference_table(address)
+    with open_table(reference) as table:
+        yield Earlier(table, Path(address).name, reference.digest)
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -102,10 +102,7 @@ def synthesize(
         generator, parts, config.sample, plan.known, seed=config.seed, device=device, workspace=plan.workspace
     )
     record = keep_run(config, plan, schema=schema, split=parts, generator=generator, synthetic=synthetic)
-    scores = score_sample(
-        parts, synthetic, schema, config.score,
-        generator=generator, seed=config.seed, workspace=plan.workspace,
-    )  # fmt: skip
+    scores = score_sample(record)
     verdict = decide_release(record, scores)
     package = assemble_release(
         config, plan, schema=schema, validation=validation, split=parts,

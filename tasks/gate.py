@@ -20,7 +20,7 @@ from tasks.stage import STAGE
 def decide_release(run: RunRecord, scores: ScoresRef) -> FileRef:
     """Write the verdict and the report; end the run with `GateRefusedError` when a critical rule is missed."""
     files, policy = RunFiles(run.plan.workspace), run.plan.policy
-    verdict = apply_policy(scores.figures, policy, scores.reasons)
+    verdict = apply_policy(scores.figures, policy, scores.reasons, scores.inapplicable)
     # The rules may change while sample and scores stay: each policy has a verdict of its own.
     name = f"verdict-{fingerprint(policy)}"
     reference = files.write_json(f"{name}.json", verdict.to_dict())

@@ -68,13 +68,14 @@ class ScoresRef:
     """The scores of one synthetic table: the two files that hold them, and the flat figures the gate decides on.
 
     `figures` maps a dotted name such as ``fidelity.shape`` to a number; a figure that could not be computed is absent
-    and stands in `reasons`.
+    and stands in `reasons`; one that there is nothing to compute for stands in `inapplicable`.
     """
 
     json: FileRef
     report: FileRef
     figures: dict[str, float]
     reasons: dict[str, str]
+    inapplicable: dict[str, str]
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
-"""Stage 7: measure fidelity, utility and privacy of the synthetic rows."""
+"""Stage 7: measure fidelity, utility and privacy of the synthetic rows, and their drift since the last release."""
+
+from functools import partial
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from configs.run import ScoreSection
 from tasks.measuring import measured, reuse
 from tasks.progress import say
-from tasks.references import FileRef, GeneratorRef, ScoresRef, SplitRef, TableRef, Workspace
+from tasks.references import ScoresRef
+from tasks.services.earlier import open_earlier
 from tasks.services.generators import open_generator
 from tasks.services.keys import derive_seed
 from tasks.services.planning import read_schema
+from tasks.services.run_record import RunRecord
 from tasks.services.run_report import EVIDENCE
 from tasks.services.scoring import score_tables
 from tasks.services.tables import open_split, open_table
@@ -22,37 +25,30 @@ REPORT = "scores.md"
 
 @task(name="score", **STAGE)
 @measured("score")
-def score_sample(
-    split: SplitRef,
-    synthetic: TableRef,
-    schema: FileRef,
-    section: ScoreSection,
-    *,
-    generator: GeneratorRef,
-    seed: int,
-    workspace: Workspace,
-) -> ScoresRef:
+def score_sample(run: RunRecord) -> ScoresRef:
     """Score against the training rows and, for a control, against the rows held out; keep what a report draws."""
-    files = RunFiles(workspace)
+    config, plan, split = run.config, run.plan, run.split
+    files = RunFiles(plan.workspace)
     if all(files.has(name) for name in (SCORES, REPORT, EVIDENCE)):
         reuse("score", "scores exist already and are reused")
     else:
-        say("score", f"comparing {synthetic.rows:,} synthetic rows with {split.train_rows:,} real ones")
+        say("score", f"comparing {run.synthetic.rows:,} synthetic rows with {split.train_rows:,} real ones")
         with (
             open_split(split, "train") as real,
             open_split(split, "holdout") as holdout,
-            open_table(synthetic) as drawn,
-            open_generator(generator.uri, device="cpu", digest=generator.digest) as tvae,
+            open_table(run.synthetic) as drawn,
+            open_generator(run.generator.uri, device="cpu", digest=run.generator.digest) as tvae,
         ):
             scores = score_tables(
                 real,
                 drawn,
                 holdout=holdout,
-                schema=read_schema(schema.uri),
-                targets=section.targets,
-                seed=derive_seed(seed, "score"),
-                max_rows=section.max_rows,
+                schema=read_schema(run.schema.uri),
+                targets=config.score.targets,
+                seed=derive_seed(config.seed, "score"),
+                max_rows=config.score.max_rows,
                 generator=tvae,
+                earlier=partial(open_earlier, files.store, config.name, plan.release_version),
                 on_progress=lambda step: say("score", step),
             )
         # The JSON comes last: its presence says that the scoring is complete.
@@ -68,4 +64,5 @@ def score_sample(
         report=files.store.checksum(files.key(REPORT)),
         figures=content["figures"],
         reasons=content["reasons"],
+        inapplicable=content.get("inapplicable", {}),  # scores of an earlier version of this project
     )

@@ -1,6 +1,7 @@
 """Decide whether a release may be published: rules on figures, failing closed.
 
-A figure that is absent or not a number fails its rule: what could not be computed was not shown to be good.
+A figure that is absent or not a number fails its rule: what could not be computed was not shown to be good. Only a
+figure that there is nothing to compute for, such as the drift of a first release, passes without a value.
 Rules and policies themselves live in `tvae_core.metrics.rules`, where a configuration can reach them; those that ship
 are YAML files in `configs/policies`.
 """
@@ -24,7 +25,7 @@ class RuleResult:
         value: the figure, or None when it is absent or not a finite number.
         rule: the rule.
         passed: whether the figure lies within the rule's bounds.
-        reason: what fell short, in words; empty when it passed.
+        reason: what fell short, or why the figure does not apply, in words; empty otherwise.
     """
 
     metric: str
@@ -84,14 +85,20 @@ class Verdict:
 
 
 def apply_policy(
-    figures: Mapping[str, float], policy: Policy, reasons: Mapping[str, str] | None = None
+    figures: Mapping[str, float],
+    policy: Policy,
+    reasons: Mapping[str, str] | None = None,
+    inapplicable: Mapping[str, str] | None = None,
 ) -> Verdict:
     """Apply a policy's rules to the figures; see `decide`."""
-    return replace(decide(figures, policy.rules, reasons), policy=policy.name)
+    return replace(decide(figures, policy.rules, reasons, inapplicable), policy=policy.name)
 
 
 def decide(
-    figures: Mapping[str, float], rules: Sequence[Rule], reasons: Mapping[str, str] | None = None
+    figures: Mapping[str, float],
+    rules: Sequence[Rule],
+    reasons: Mapping[str, str] | None = None,
+    inapplicable: Mapping[str, str] | None = None,
 ) -> Verdict:
     """Apply every rule to the figures it names.
 
@@ -102,16 +109,23 @@ def decide(
         figures: dotted name to number.
         rules: what must hold.
         reasons: name of a figure that could not be computed to the reason, shown in the result.
+        inapplicable: name of a figure that there is nothing to compute for to the reason; its rules pass.
     """
-    return Verdict(tuple(result for rule in rules for result in _apply(rule, figures, reasons or {})))
+    exempt = inapplicable or {}
+    return Verdict(tuple(result for rule in rules for result in _apply(rule, figures, reasons or {}, exempt)))
 
 
-def _apply(rule: Rule, figures: Mapping[str, float], reasons: Mapping[str, str]) -> Iterator[RuleResult]:
-    names = _matching(rule.metric, [*figures, *(name for name in reasons if name not in figures)])
+def _apply(
+    rule: Rule, figures: Mapping[str, float], reasons: Mapping[str, str], exempt: Mapping[str, str]
+) -> Iterator[RuleResult]:
+    names = _matching(rule.metric, list(dict.fromkeys([*figures, *reasons, *exempt])))
     if not names:
         yield RuleResult(rule.metric, None, rule, False, "no figure of this name was computed")
     for name in names:
-        yield _judge(rule, name, figures.get(name), reasons.get(name, "it was not computed"))
+        if name in exempt:
+            yield RuleResult(name, None, rule, True, exempt[name])
+        else:
+            yield _judge(rule, name, figures.get(name), reasons.get(name, "it was not computed"))
 
 
 def _matching(metric: str, names: Sequence[str]) -> list[str]:
@@ -136,5 +150,5 @@ def _judge(rule: Rule, name: str, value: float | None, absent: str) -> RuleResul
 
 def _outcome(result: RuleResult) -> str:
     if result.passed:
-        return "passed"
+        return "passed" if result.value is not None else "does not apply"
     return "FAILED" if result.blocks else "warning"

@@ -66,6 +66,8 @@ _MEANINGS = {
     "privacy.sdmetrics_overfitting": Meaning("sdmetrics: not nearer to train than to the holdout", "1"),
     "privacy.sdmetrics_baseline": Meaning("sdmetrics: as far from train as random rows", "1"),
     "privacy.sdmetrics_disclosure": Meaning("sdmetrics: a secret stays unguessed", "1"),
+    "drift.shape": Meaning("columns, each against the release before", "1"),
+    "drift.trend": Meaning("pairs of columns, against the release before", "1"),
     "privacy.membership_auc": Meaning("who was in train is told (AUC)", "0.5"),
     "privacy.membership_tpr": Meaning("members found at 1 % false alarms", "0.01"),
 }

@@ -14,6 +14,8 @@ class Scores:
     Attributes:
         figures: dotted name, such as ``fidelity.shape``, to number; always finite.
         reasons: name of a figure that could not be computed to the reason.
+        inapplicable: name of a figure that there is nothing to compute for, such as the drift of a first release, to
+            the reason; a rule on it passes.
         details: uncertainties, controls, and scores by column, pair and target; plain values.
         evidence: what a report draws, aggregated so that no group of fewer than ten real rows shows; plain values, kept
             in a file of their own. Not part of `to_dict`.
@@ -22,13 +24,19 @@ class Scores:
 
     figures: dict[str, float] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    inapplicable: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     evidence: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: figures, reasons and details; no timings, so equal inputs give equal bytes."""
-        return {"figures": dict(self.figures), "reasons": dict(self.reasons), "details": dict(self.details)}
+        """Plain values for JSON; no timings, so equal inputs give equal bytes."""
+        return {
+            "figures": dict(self.figures),
+            "reasons": dict(self.reasons),
+            "inapplicable": dict(self.inapplicable),
+            "details": dict(self.details),
+        }
 
     def to_markdown(self, title: str = "Scores") -> str:
         """A report that reads well in a terminal and in an orchestrator's page."""

@@ -55,7 +55,7 @@ class Steps:
                 )
                 logger.warning("%s: %s in %s", name, reason, place.filename)
         for figure in figures:
-            if figure not in self._scores.figures:
+            if figure not in self._scores.figures and figure not in self._scores.inapplicable:
                 self._scores.reasons.setdefault(figure, reason)
 
 

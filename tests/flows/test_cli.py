@@ -133,10 +133,12 @@ def test_scores_are_printed_and_written(generator: Path, tmp_path: Path) -> None
         tmp_path / "page.html",
         "--generator",
         generator,
+        "--earlier",
+        real,
     )
     assert result.exit_code == 0, result.output
     page = (tmp_path / "page.html").read_text()
-    assert all(f'id="{part}"' in page for part in ("columns", "pairs", "training", "latent"))
+    assert all(f'id="{part}"' in page for part in ("columns", "pairs", "training", "latent", "drift"))
     written = json.loads((tmp_path / "scores.json").read_text())
     assert 0 < written["figures"]["fidelity.shape"] <= 1
     assert "holdout" in written["reasons"]["privacy.dcr_share"]

@@ -214,6 +214,41 @@ def test_a_threshold_that_is_lowered_afterwards_decides_anew_without_training_an
     assert {path.name: path.stat().st_mtime_ns for path in runs} == samples
 
 
+def test_a_release_is_compared_with_the_one_before_and_the_first_has_none(
+    config_file: Path, tmp_path: Path
+) -> None:
+    rules = "gate.rules=[{metric: drift.shape, at_least: 0.2, why: nothing may jump}]"
+    store = open_store(tmp_path / "store")
+
+    def published(*overrides: str) -> tuple[dict[str, Any], str]:
+        summary = run(config_file, rules, *overrides)
+        manifest = load_release(store, "people", summary["version"])
+        page = tmp_path / "store" / "releases" / "people" / summary["version"] / manifest["directory"]
+        return manifest, (page / "report.html").read_text()
+
+    first, page = published("release.version=first")
+    assert not [name for name in first["figures"] if name.startswith("drift.")]
+    assert [(r["value"], r["passed"]) for r in first["gate"]["results"]] == [(None, True)]
+    assert "no earlier release stands to compare with" in page
+    assert 'id="drift"' not in page
+
+    second, page = published("seed=8", "release.version=second")
+    assert 0.2 < second["figures"]["drift.shape"] < 1
+    assert 'id="drift"' in page
+    assert f"<code>first</code> (digest <code>{first['digest'][:12]}</code>)" in page
+
+    retire(store, "releases", "people", "second", reason="found wanting", by="tests", remove=True)
+    _, page = published("seed=9", "release.version=third")
+    assert "<code>first</code> (digest" in page
+
+    for part in (tmp_path / "store" / "releases" / "people" / "third").glob(
+        "files-*/data/part-00000.parquet"
+    ):
+        part.write_bytes(part.read_bytes()[:-1])
+    with pytest.raises(GateRefusedError, match=r"drift\.shape: .*has changed since"):
+        published("seed=10")
+
+
 def test_a_figure_that_could_not_be_computed_does_not_pass(config_file: Path) -> None:
     rules = "gate.rules=[{metric: utility.nobody.ratio, at_least: 0}]"
     with pytest.raises(GateRefusedError, match=r"utility\.nobody\.ratio"):

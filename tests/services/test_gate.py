@@ -68,6 +68,16 @@ def test_a_pattern_covers_figures_that_could_not_be_computed():
     assert outcome(Rule("utility.*.ratio", at_least=0.4), reasons=reasons) == (False, [True, True, False])
 
 
+def test_a_figure_with_nothing_to_compute_for_passes_and_says_so():
+    exempt = {"drift.shape": "no earlier release stands to compare with"}
+    verdict = decide(FIGURES, [Rule("drift.*", at_least=0.9), Rule("drift.trend", at_least=0.9)], {}, exempt)
+    assert [(r.metric, r.passed, r.value) for r in verdict.results] == [
+        ("drift.shape", True, None),
+        ("drift.trend", False, None),  # what nobody exempted fails closed
+    ]
+    assert "| drift.shape |  | \\>= 0.9 | does not apply |" in verdict.to_markdown().replace("≥", ">=")
+
+
 def test_only_the_star_is_special_in_a_pattern():
     figures = {"utility.a[0].ratio": 1.0, "utilityXa.ratio": 1.0}
     assert outcome(Rule("utility.a[0].ratio", at_least=0.9), figures) == (True, [True])

@@ -281,6 +281,28 @@ def test_the_same_findings_give_the_same_bytes_below_the_bound(findings: Finding
     assert len(page) < 5_000_000
 
 
+def test_a_rule_on_a_figure_that_does_not_apply_is_shown_as_such(findings: Findings) -> None:
+    rule = Rule("drift.shape", at_least=0.9, why="nothing may jump")
+    why = {"drift.shape": "no earlier release stands to compare with"}
+    verdict = decide({}, [rule], {}, why)
+    page = render_report(
+        Findings("people 1", {**findings.scores, "inapplicable": why}, {}, verdict.to_dict())
+    ).decode()
+    assert "does not apply" in page
+    assert "nothing may jump: no earlier release stands" in page
+    assert "0 of 1 rules held, 0 warnings" in page
+
+
+def test_columns_that_moved_since_the_last_release_stand_in_their_order(findings: Findings) -> None:
+    about = {"version": "v<1>", "digest": "d" * 64}
+    moved = {"earlier": about, "rows": [9, 9], "columns": {"wage": 0.41, "town": 0.98, "born": None}}
+    scores = {**findings.scores, "details": {**findings.scores["details"], "drift": moved}}
+    page = render_report(Findings("people 1", scores, {})).decode()
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.split('<section id="drift"')[1]))
+    assert "v&lt;1&gt; (digest dddddddddddd )" in text
+    assert re.search("wage 0.410 town 0.980 born could not be scored", text)
+
+
 def test_a_report_without_evidence_still_says_what_was_measured(findings: Findings) -> None:
     scores = {**findings.scores, "details": {"rows": {"real": 1200, "synthetic": 900}}}
     bare = render_report(Findings("people 1", scores, {})).decode()

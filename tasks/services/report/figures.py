@@ -15,6 +15,8 @@ _TITLES = {
     "fidelity.three_way": "Triples of columns",
     "fidelity.c2st": "Detection by boosted trees",
     "fidelity.lr": "Detection by a linear model",
+    "drift.shape": "Columns since the last release",
+    "drift.trend": "Pairs since the last release",
     "privacy.exact_copies": "Exact copies of training rows",
     "privacy.exact_copies_holdout": "Exact copies in the holdout (control)",
     "privacy.exact_copies_excess": "Exact copies beyond chance",
@@ -37,7 +39,7 @@ _ACRONYMS = {
     "k": "k",
 }
 _SUFFIXES = {"_low": "lower end", "_holdout": "control"}
-GROUPS = {"fidelity": "Fidelity", "utility": "Utility", "privacy": "Privacy"}
+GROUPS = {"fidelity": "Fidelity", "utility": "Utility", "privacy": "Privacy", "drift": "Drift"}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from markupsafe import Markup
 
@@ -11,12 +11,14 @@ from tasks.services.report.charts.curves import distance_chart, roc_chart, train
 from tasks.services.report.charts.distributions import difference, overlay_chart
 from tasks.services.report.charts.gauges import attack_chart, gauge
 from tasks.services.report.charts.maps import hexagon_charts, pair_charts
-from tasks.services.report.figures import GROUPS, Figure, headlines, read_figures, title_of
+from tasks.services.report.figures import GROUPS, Figure, headlines, read_figures, title_of, written
 
 MOST_COLUMNS = 60
 """Columns that are drawn, the least alike first; a wide table's others stand in the table of columns."""
 DETECTION = ("fidelity.c2st", "fidelity.lr")
 State = Literal["published", "refused", "unjudged"]
+Outcome = Literal["failed", "warning", "passed", "inapplicable"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Findings:
 class RuleView:
     """A rule and what became of it."""
 
-    outcome: Literal["passed", "warning", "failed"]
+    outcome: Outcome
     figure: Figure
     bound: str
     why: str
@@ -85,7 +87,7 @@ def rules_of(findings: Findings, figures: Mapping[str, Figure]) -> list[RuleView
     """The gate's results, what blocks first."""
     results = (findings.verdict or {}).get("results", [])
     views = [_rule(i, result, figures) for i, result in enumerate(results)]
-    return sorted(views, key=lambda view: ("failed", "warning", "passed").index(view.outcome))
+    return sorted(views, key=lambda view: OUTCOMES.index(view.outcome))
 
 
 def _rule(number: int, result: Mapping[str, Any], figures: Mapping[str, Figure]) -> RuleView:
@@ -94,7 +96,7 @@ def _rule(number: int, result: Mapping[str, Any], figures: Mapping[str, Figure])
     figure = figures.get(name, unknown)
     parts = [("at least", rule.get("at_least")), ("at most", rule.get("at_most"))]
     bound = " and ".join(f"{word} {value:g}" for word, value in parts if value is not None)
-    outcome: Literal["passed", "warning", "failed"] = "passed"
+    outcome: Outcome = "passed" if result["value"] is not None else "inapplicable"
     if not result["passed"]:
         outcome = "failed" if rule.get("severity", "critical") == "critical" else "warning"
     line = gauge(figure, f"rule-{number}", rule)
@@ -170,6 +172,15 @@ def never_learned(privacy: Mapping[str, Any]) -> list[tuple[str, str]]:
     return out
 
 
+def moved(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Each column with its score against the release before, the one that moved most first."""
+    columns = details.get("drift", {}).get("columns", {})
+    listed = [
+        (name, "could not be scored" if score is None else written(score)) for name, score in columns.items()
+    ]
+    return listed[:MOST_COLUMNS]
+
+
 def projection_section(evidence: Mapping[str, Any]) -> list[Chart]:
     """Maps of the rows on the two leading components."""
     found = evidence.get("projection")
@@ -228,6 +239,8 @@ def build(findings: Findings) -> dict[str, Any]:
             for i, f in enumerate(headlines(figures))
         ],
         "groups": figure_groups(figures),
+        "earlier": details.get("drift", {}).get("earlier"),
+        "moved": moved(details),
         "columns": charts,
         "columns_left_out": left_out,
         "column_scores": details.get("columns", {}),
@@ -257,6 +270,9 @@ def build(findings: Findings) -> dict[str, Any]:
         "failed_checks": [o for o in outcomes if not o["passed"]],
         "checks": len(outcomes),
         "absent": [(title_of(name), reason) for name, reason in findings.scores["reasons"].items()],
+        "inapplicable": [
+            (title_of(name), why) for name, why in findings.scores.get("inapplicable", {}).items()
+        ],
         "facts": flat(findings.facts),
         "sdmetrics": details.get("sdmetrics"),
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.services.evidence import Drawn, gather_evidence
 from tasks.services.quality import sdmetrics_version
 from tasks.services.scores import Scores
-from tasks.services.scoring import attacks, fidelity, privacy, structure, utility
+from tasks.services.scoring import attacks, drift, fidelity, privacy, structure, utility
 from tasks.services.scoring.tables import Tables, read_tables, refuse_empty
 from tasks.services.steps import Steps, one_thread
 from tvae_core.metrics.limits import MAX_ROWS
@@ -34,6 +34,7 @@ def score_tables(
     seed: int = 0,
     max_rows: int = MAX_ROWS,
     generator: "TVAE | None" = None,
+    earlier: drift.OpenEarlier | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Scores:
     """Compute every fidelity, utility and privacy figure that these tables allow.
@@ -51,6 +52,8 @@ def score_tables(
         max_rows: rows of each table that are loaded, drawn at random. Exact and near copies and valid ranges are
             taken from all rows, whatever this is.
         generator: the generator that drew the synthetic table, for a view of its latent space; None leaves it out.
+        earlier: opens the release before this one, for the drift since then; None leaves it out, and where it yields
+            None, the figures of drift do not apply.
         on_progress: called with the name of each step before it starts.
 
     Raises:
@@ -67,7 +70,8 @@ def score_tables(
             tables = read_tables(sources, schema, targets, seed, max_rows)
         scores.details.update(_about(tables, max_rows))
         faithful = fidelity.steps() + structure.steps(tables)
-        for step in faithful + utility.steps(tables.targets) + privacy.steps() + attacks.steps():
+        moved = drift.steps(earlier, max_rows)
+        for step in faithful + utility.steps(tables.targets) + privacy.steps() + attacks.steps() + moved:
             run.step(step.name, step.figures, step.compute, tables)
         drawn = Drawn.of(schema, tables.frames, tables.groups["real"], seed)
         gather_evidence(run, scores, drawn, real, generator, seed)

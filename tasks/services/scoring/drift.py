@@ -1,15 +1,60 @@
 """Drift: how far a release has moved from the one before, column by column and pair by pair."""
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from tasks.services.quality import quality_report
+from tasks.services.scores import Scores
+from tasks.services.scoring.tables import Tables
+from tasks.services.steps import Step
 from tvae_core.errors import DataError
 from tvae_core.metrics import sample_rows, tidy
 from tvae_core.metrics.limits import MAX_ROWS
 from tvae_core.schema import TableSchema
 from tvae_core.sources import TableSource
+
+FIGURES = ("drift.shape", "drift.trend")
+NOTHING_EARLIER = "no earlier release stands to compare with"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A release that was published before: its rows, its version and its digest."""
+
+    table: TableSource
+    version: str
+    digest: str
+
+
+OpenEarlier = Callable[[], AbstractContextManager[Earlier | None]]
+
+
+def steps(earlier: OpenEarlier | None, max_rows: int) -> list[Step]:
+    """The step of this group, where somebody may know of an earlier release.
+
+    It is opened in its step, so that a damaged one costs these figures and not the scoring.
+    """
+    if earlier is None:
+        return []
+    return [Step("drift", FIGURES, partial(_drift, earlier=earlier, max_rows=max_rows))]
+
+
+def _drift(scores: Scores, tables: Tables, *, earlier: OpenEarlier, max_rows: int) -> None:
+    with earlier() as before:
+        if before is None:
+            scores.inapplicable.update(dict.fromkeys(FIGURES, NOTHING_EARLIER))
+            return
+        current = tables.sources["synthetic"]
+        found = drift(before.table, current, tables.schema, seed=tables.seed, max_rows=max_rows)
+    scores.record("drift.shape", found.shape)
+    scores.record(
+        "drift.trend", found.trend, "no two columns of the earlier release are associated strongly enough"
+    )
+    about = {"version": before.version, "digest": before.digest}
+    scores.details["drift"] = {"earlier": about, "rows": list(found.rows), "columns": found.columns}
 
 
 @dataclass(frozen=True)
@@ -27,15 +72,6 @@ class Drift:
     trend: float
     columns: dict[str, float | None]
     rows: tuple[int, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "shape": _plain(self.shape),
-            "trend": _plain(self.trend),
-            "columns": self.columns,
-            "rows": list(self.rows),
-        }
 
 
 def drift(
