@@ -164,13 +164,15 @@ def _sweep(store: Any, kind: "Kind", choices: Choices) -> None:
 
 
 def _html(store: Any, kind: "Kind", choices: Choices) -> None:
+    from tasks.services.approval import list_approvals
     from tasks.services.catalogue import list_entries
-    from tasks.services.gallery import write_gallery
+    from tasks.services.gallery import unpublished, write_gallery
 
     entries = list_entries(store, kind, choices.name)
+    asked = unpublished(list_approvals(store, choices.name), entries)
     path = choices.html or Path("releases.html")
-    write_gallery(entries, path, store.uri)
-    click.echo(f"{path}: {len(entries)} releases")
+    write_gallery(entries, asked, path, store.uri)
+    click.echo(f"{path}: {len(entries)} releases, {len(asked)} not published")
 
 
 def _report(choices: Choices, folders: list[str], done: str) -> None:

@@ -93,7 +93,7 @@ def read_entry(store: Store, kind: Kind, name: str, version: str) -> Entry:
             created=created,
             digest=manifest["digest"],
             rows=_rows(listed) if kind == "releases" else None,
-            gate=_gate(gate) if gate else {},
+            gate=gate_summary(gate) if gate else {},
             figures=manifest.get("figures", {}),
             retired=read_tombstone(store, prefix),
             size=sum(entry["size"] for entry in listed),
@@ -133,7 +133,8 @@ def _rows(listed: list[Document]) -> int:
     return sum(entry.get("rows", 0) for entry in listed if entry["path"].startswith("data/"))
 
 
-def _gate(verdict: Document) -> Document:
+def gate_summary(verdict: Document) -> Document:
+    """A verdict in short: its policy, whether it passed, and the figures that missed a rule."""
     missed = [result["metric"] for result in verdict["results"] if not result["passed"]]
     return {"policy": verdict.get("policy", ""), "passed": verdict["passed"], "missed": missed}
 

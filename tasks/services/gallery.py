@@ -1,4 +1,6 @@
-"""All releases of a store on one page: verdicts, figures, and how the figures moved. No network, no script."""
+"""All releases of a store on one page: verdicts, figures, how the figures moved, and what waits for a person or was
+refused by one. No network, no script.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,38 +10,58 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from tasks.services.catalogue import Entry
+from tasks.services.approval import Approval
+from tasks.services.catalogue import Entry, gate_summary
 
 TRENDS = ("fidelity.shape", "fidelity.trend", "fidelity.c2st", "privacy.dcr_share")
 WIDTH, HEIGHT, MARGIN = 220, 48, 6
 _TEMPLATE = Path(__file__).with_name("gallery.html")
 
 
-def write_gallery(entries: Sequence[Entry], path: Path, store: str) -> None:
-    """Write the page to `path`; releases stand by name, the newest first."""
+def write_gallery(entries: Sequence[Entry], asked: Sequence[Approval], path: Path, store: str) -> None:
+    """Write the page to `path`; releases stand by name, the newest first, and those of `asked` before them."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
-        store=store, datasets=_datasets(entries)
+        store=store, datasets=_datasets(entries, asked), trends=TRENDS
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
 
 
-def _datasets(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def unpublished(approvals: Sequence[Approval], entries: Sequence[Entry]) -> list[Approval]:
+    """The questions about releases that are not published: they wait, were refused, or nobody answered in time."""
+    published = {(entry.name, entry.version) for entry in entries}
+    return [a for a in approvals if (a.request["name"], a.request["version"]) not in published]
+
+
+def _datasets(entries: Sequence[Entry], asked: Sequence[Approval]) -> list[dict[str, Any]]:
     by_name: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         by_name[entry.name].append(entry)
+    standing: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for approval in sorted(asked, key=lambda approval: str(approval.request["requested"]), reverse=True):
+        standing[approval.request["name"]].append(_question(approval))
     return [
         {
             "name": name,
             "trends": [trend for figure in TRENDS if (trend := _trend(figure, releases)) is not None],
             "figures": [figure for figure in TRENDS if any(figure in entry.figures for entry in releases)],
             "releases": releases[::-1],
+            "asked": standing[name],
         }
-        for name, releases in by_name.items()
+        for name, releases in ((name, by_name[name]) for name in sorted({*by_name, *standing}))
     ]
+
+
+def _question(approval: Approval) -> dict[str, Any]:
+    return {
+        **approval.request,
+        "gate": gate_summary(approval.request["gate"]),
+        "status": approval.status,
+        "decision": approval.decision,
+    }
 
 
 def _trend(figure: str, releases: Sequence[Entry]) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from flows.cli import main
+from tasks.services.approval import decide, request_approval
 from tasks.services.generators import find_generator, reference_generator
 from tasks.services.package import publish_package
 from tasks.services.publishing import save_directory, verify_release
@@ -202,6 +204,33 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.fetched += [value for name, value in attrs if name in ("src", "href", "srcset", "data")]
+
+
+def test_the_gallery_shows_what_waits_and_what_was_refused_and_not_what_was_published(store: Path) -> None:
+    asked = {version: request_approval(assemble(store, version), 24) for version in ("v4", "v5", "v6")}
+    decide(open_store(store), "people", "v5", approve=False, by="Ada", reason="too <near>")
+    approved = decide(open_store(store), "people", "v6", approve=True, by="Ada", reason="the figures hold")
+    publish_package(approved.package, approved.about)
+    out = store / "index.html"
+    code, said = tvae("releases", store, "--html", out)
+    assert code == 0, said
+    assert "4 releases, 2 not published" in said
+    waiting, published = re.sub(r"\s+", " ", out.read_text()).split("<h3>Published</h3>")
+    until = asked["v4"].request["expires"][:16].replace("T", " ")
+    assert f"<strong>waiting</strong> until {until} UTC" in waiting
+    assert "refused on" in waiting
+    assert "by Ada: too &lt;near&gt;" in waiting
+    assert [version for version in ("v1", "v4", "v5", "v6") if f">{version}<" in waiting] == ["v4", "v5"]
+    assert [version for version in ("v1", "v4", "v5", "v6") if f">{version}<" in published] == ["v1", "v6"]
+    assert "✗ not passed" in waiting
+
+
+def test_the_gallery_of_a_store_where_everything_waits_has_no_empty_table(tmp_path: Path) -> None:
+    request_approval(assemble(tmp_path), 24)
+    assert tvae("releases", tmp_path, "--html", tmp_path / "index.html")[0] == 0
+    text = (tmp_path / "index.html").read_text()
+    assert "waiting" in text
+    assert "<h3>Published</h3>" not in text
 
 
 def test_the_gallery_shows_every_release_with_its_verdict_and_the_trends_and_fetches_nothing(
