@@ -68,20 +68,30 @@ class Verdict:
         return {"passed": self.passed, "policy": self.policy, "results": results}
 
     def to_markdown(self, title: str = "Gate") -> str:
-        """A table of figures, bounds and results, what blocks first."""
+        """What fell short in sentences, a table of figures and bounds, then what each rule that passed is for.
+
+        Reasons stand outside the table: a page that is not wide cuts its last column off.
+        """
         head = f"# {escaped(title)}: {'passed' if self.passed else 'not passed'}"
         if self.policy:
             head += f"\n\nPolicy: {escaped(self.policy)}"
         if not self.results:
             return f"{head}\n\nNo rules were given.\n"
         ordered = sorted(self.results, key=lambda result: (result.passed, not result.blocks))
-        rows = [
-            [escaped(r.metric), number(r.value, 4), r.rule.bounds, _outcome(r), escaped(r.rule.why)]
-            for r in ordered
+        rows = [[escaped(r.metric), number(r.value, 4), r.rule.bounds, _outcome(r)] for r in ordered]
+        body = table(["figure", "value", "bound", "result"], rows)
+        short, held = (
+            [_sentence(r) for r in ordered if r.passed is passed and (r.reason or r.rule.why)]
+            for passed in (False, True)
+        )
+        parts = [
+            head,
+            "\n".join(short),
+            body,
+            "## What the other rules are for" if held else "",
+            "\n".join(held),
         ]
-        reasons = [f"- {escaped(r.metric)}: {escaped(r.reason)}" for r in ordered if r.reason]
-        body = table(["figure", "value", "bound", "result", "why it matters"], rows)
-        return "\n\n".join([head, body, *(["\n".join(reasons)] if reasons else [])]) + "\n"
+        return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def apply_policy(
@@ -146,6 +156,11 @@ def _judge(rule: Rule, name: str, value: float | None, absent: str) -> RuleResul
     if rule.at_most is not None and value > rule.at_most:
         return RuleResult(name, value, rule, False, f"{value:.6g} is above {rule.at_most:g}")
     return RuleResult(name, value, rule, True)
+
+
+def _sentence(result: RuleResult) -> str:
+    said = ": ".join(escaped(text) for text in (result.reason, result.rule.why) if text)
+    return f"- **{escaped(result.metric)}** {_outcome(result) + ', ' if not result.passed else ''}{said}"
 
 
 def _outcome(result: RuleResult) -> str:

@@ -93,7 +93,7 @@ def scores_markdown(
 ) -> str:
     """Render scores: headline table, columns (worst first), worst pairs, what could not be computed."""
     parts = [f"# {escaped(title)}", _headline(figures, details), _not_computed(reasons)]
-    parts += [_columns(details), _pairs(details), _about(details)]
+    parts += [_columns(details), _pairs(details), _meanings(figures, details), _about(details)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -101,7 +101,7 @@ def _headline(figures: Mapping[str, float], details: Mapping[str, Any]) -> str:
     if not figures:
         return "No figure could be computed."
     rows = [_headline_row(name, value, figures, details) for name, value in figures.items()]
-    return table(["figure", "value", "±", "ideal", "control", "meaning"], rows)
+    return table(["figure", "value", "±", "ideal", "control"], rows)
 
 
 def _headline_row(
@@ -110,11 +110,19 @@ def _headline_row(
     about = details.get("figures", {}).get(name, {})
     meaning = meaning_of(name)
     control = figures.get(meaning.control) if meaning is not None else None
-    text = meaning.text if meaning is not None else ""
-    if "measure" in about:
-        text += f" ({_MEASURES.get(about['measure'], about['measure'])})"
     ideal = meaning.ideal if meaning is not None else ""
-    return [escaped(name), number(value, 4), _spread(about), ideal, number(control, 4), text]
+    return [escaped(name), number(value, 4), _spread(about), ideal, number(control, 4)]
+
+
+def _meanings(figures: Mapping[str, float], details: Mapping[str, Any]) -> str:
+    """What each figure says; below the table, as a page that is not wide cuts a table's last column off."""
+    lines = []
+    for name in figures:
+        if (meaning := meaning_of(name)) is not None:
+            measure = details.get("figures", {}).get(name, {}).get("measure")
+            by = f" ({_MEASURES.get(measure, measure)})" if measure else ""
+            lines.append(f"- **{escaped(name)}** {meaning.text}{by}")
+    return "## What the figures say\n\n" + "\n".join(lines) if lines else ""
 
 
 def _spread(about: Mapping[str, Any]) -> str:

@@ -109,10 +109,14 @@ def test_the_report_puts_what_blocks_first_and_gives_figure_bound_and_why():
         for line in lines
         if line.startswith("|")
     ]
-    assert rows[2] == ["utility.b.ratio", "0.5000", ">= 0.8", "FAILED", "usefulness / of rows"]
-    assert rows[3] == ["privacy.dcr\\_share", "0.5200", "<= 0.51", "warning", "nearness"]
-    assert rows[4] == ["fidelity.shape", "0.9500", ">= 0.9", "passed", "margins"]
-    assert "- utility.b.ratio: 0.5 is below 0.8" in lines
+    assert rows[2] == ["utility.b.ratio", "0.5000", ">= 0.8", "FAILED"]
+    assert rows[3] == ["privacy.dcr\\_share", "0.5200", "<= 0.51", "warning"]
+    assert rows[4] == ["fidelity.shape", "0.9500", ">= 0.9", "passed"]
+    assert [line for line in lines if line.startswith("- ")] == [
+        "- **utility.b.ratio** FAILED, 0.5 is below 0.8: usefulness \\| of rows",
+        "- **privacy.dcr\\_share** warning, 0.52 is above 0.51: nearness",
+        "- **fidelity.shape** margins",
+    ]
 
 
 def test_a_verdict_is_plain_json_even_with_figures_that_are_not_numbers():

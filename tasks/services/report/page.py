@@ -7,10 +7,11 @@ from typing import Any, Literal, get_args
 from markupsafe import Markup
 
 from tasks.services.report.charts import Chart
-from tasks.services.report.charts.curves import distance_chart, roc_chart, training_charts, units_chart
+from tasks.services.report.charts.curves import distance_chart, roc_chart, training_charts
 from tasks.services.report.charts.distributions import difference, overlay_chart
 from tasks.services.report.charts.gauges import attack_chart, gauge
 from tasks.services.report.charts.maps import hexagon_charts, pair_charts
+from tasks.services.report.charts.units import units_chart, use_charts
 from tasks.services.report.figures import GROUPS, Figure, headlines, read_figures, title_of, written
 
 MOST_COLUMNS = 60
@@ -258,7 +259,7 @@ def build(findings: Findings) -> dict[str, Any]:
         ],
         "closest": bool(closest),
         "attacks": bool(attacks),
-        "training": training_charts(findings.history)
+        "training": [*training_charts(findings.history), *use_charts(findings.history)]
         if findings.history and "loss" in findings.history[0]
         else [],
         "latent": latent_section(evidence),

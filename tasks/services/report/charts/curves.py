@@ -1,4 +1,4 @@
-"""Curves: the detector's ROC, distances to closest records, training, latent units."""
+"""Curves: the detector's ROC, distances to closest records, training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -136,45 +136,4 @@ def _epochs(
     picture = plot.render(name, f"{title} by epoch", f"At the end: {ends}{kept}.")
     return Chart(
         name, title, picture, f"At the end: {ends}{kept}", ("epoch", *(said for _, said, _ in present)), rows
-    )
-
-
-def units_chart(units: Sequence[Mapping[str, Any]]) -> Chart:
-    """KL divergence of every latent unit, largest first; units that carry nothing are faint."""
-    ordered = sorted(units, key=lambda unit: -unit["kl"])
-    plot = Plot(560, 230, (12, 14, 42, 50))
-    most = max([unit["kl"] for unit in ordered] + [1e-9])
-    up = linear(0, most * 1.05, plot.bottom, plot.top)
-    plot.left_axis(up, [(t, f"{t:g}") for t in ticks(0, most, 4)], "KL, nats a row")
-    step = (plot.right - plot.left) / max(1, len(ordered))
-    for i, unit in enumerate(ordered):
-        said = f"unit {unit['unit']}: KL {unit['kl']:.3f}, variance of the mean {unit['variance']:.3f}"
-        kind = "real" if unit["active"] else "faint"
-        plot.rect(
-            plot.left + i * step + 1,
-            up(unit["kl"]),
-            min(step - 2, 40),
-            plot.bottom - up(unit["kl"]),
-            kind,
-            said,
-        )
-    plot.line(plot.left, plot.bottom, plot.right, plot.bottom, "axis")
-    plot.text(
-        (plot.left + plot.right) / 2, plot.height - 6, "latent units, the most informative first", "label"
-    )
-    active = sum(unit["active"] for unit in ordered)
-    carried = sum(unit["kl"] for unit in ordered)
-    said = f"{active} of {len(ordered)} units are active; together they carry {carried:.2f} nats a row."
-    rows = [
-        [str(u["unit"]), f"{u['kl']:.4f}", f"{u['variance']:.4f}", "yes" if u["active"] else "no"]
-        for u in ordered
-    ]
-    picture = plot.render("units", "KL divergence by latent unit", said)
-    return Chart(
-        "units",
-        "What each latent unit carries",
-        picture,
-        said,
-        ("unit", "KL, nats", "variance of the mean", "active"),
-        rows,
     )
