@@ -117,6 +117,7 @@ def parse_manifest(content: bytes, origin: str) -> Document:
     """
     try:
         document = json.loads(content)
+        json.dumps(document, ensure_ascii=False).encode()  # raises ValueError for text that no file can hold
         if document["format_version"] > FORMAT_VERSION:
             raise FormatError(
                 f"{origin} has format {document['format_version']}; this version reads up to "
@@ -124,12 +125,12 @@ def parse_manifest(content: bytes, origin: str) -> Document:
             )
         well_formed = (
             _DIRECTORY.fullmatch(document["directory"])
-            and isinstance(document["digest"], str)
+            and all(isinstance(document[key], str) for key in ("name", "version", "digest"))
             and all(isinstance(name, str) for name in document["digest_over"])
             and all(_well_formed(entry) for entry in document["files"])
             and isinstance(document.get("lineage", {}).get("synthetic", {}), dict)
         )
-    except (ValueError, KeyError, TypeError, AttributeError, StoreError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, StoreError):
         well_formed = False
     if not well_formed:
         raise StoreError(f"{origin} is damaged: it is not a release's manifest. Restore it from a backup")
@@ -141,4 +142,5 @@ def _well_formed(entry: Mapping[str, Any]) -> bool:
         validate_key(entry["path"]) == entry["path"]
         and isinstance(entry["sha256"], str)
         and isinstance(entry["size"], int)
+        and isinstance(entry.get("rows", 0), int)
     )

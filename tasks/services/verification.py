@@ -94,9 +94,10 @@ def read_tombstone(store: Store, prefix: str, problems: list[str] | None = None)
         sealed = open_seal(store.get_bytes(f"{prefix}/{RETIRED}"), RETIRED)
     except NotFoundError:
         return None
+    whole = all(isinstance(sealed.document.get(key), str) for key in ("retired", "reason", "by"))
     if problems is not None:
-        problems += sealed.problems
-    return sealed.document or {"retired": "", "reason": f"{RETIRED} is damaged"}
+        problems += sealed.problems or (() if whole else (f"{RETIRED} does not say when, why and by whom",))
+    return sealed.document if whole else {"retired": "", "reason": f"{RETIRED} is damaged"}
 
 
 def _check_files(store: Store, prefix: str, document: Document, found: Verification) -> None:

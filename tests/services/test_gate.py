@@ -75,7 +75,8 @@ def test_a_figure_with_nothing_to_compute_for_passes_and_says_so():
         ("drift.shape", True, None),
         ("drift.trend", False, None),  # what nobody exempted fails closed
     ]
-    assert "| drift.shape |  | \\>= 0.9 | does not apply |" in verdict.to_markdown().replace("≥", ">=")
+    line = next(line for line in verdict.to_markdown().splitlines() if line.startswith("| drift.shape"))
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == ["-", ">= 0.9", "does not apply"]
 
 
 def test_only_the_star_is_special_in_a_pattern():

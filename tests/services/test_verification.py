@@ -6,7 +6,9 @@ import random
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -251,6 +253,63 @@ def test_a_release_in_an_object_store_is_verified_by_its_address(
     code, said = tvae("verify", f"{store}/releases/people/v1")
     assert code == 1
     assert "data/part-00001.parquet was altered" in said
+
+
+OTHERS: tuple[Any, ...] = (
+    None, True, 7, -1.5, float("inf"), "", "x", "\ud800", "a\x00b", [], ["x"], {}, {"a": {"b": 1}}
+)  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value in a JSON document, the document's own first."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, below in inner:
+        yield from places(below, (*path, key))
+
+
+def replaced(document: Any, path: tuple[Any, ...], other: Any) -> Any:
+    """The document with `other` at `path`."""
+    if not path:
+        return other
+    copy = document.copy()
+    copy[path[0]] = replaced(document[path[0]], path[1:], other)
+    return copy
+
+
+@pytest.mark.parametrize(("name", "tries"), [("manifest.json", 1), ("retired.json", 8)])
+def test_a_value_of_any_other_type_is_a_problem_and_never_a_crash(
+    tmp_path: Path, name: str, tries: int
+) -> None:
+    """Every value of the document in turn; as it is found, and sealed anew by somebody who knows how."""
+    release = publish(tmp_path)
+    assert tvae("releases", tmp_path, "people", "--retire", "v1", "--reason", "old")[0] == 0
+    path = release / name
+    before = path.read_bytes()
+    document = json.loads(before)
+    chance = random.Random(5)
+    for place in places(document):
+        for other in chance.sample(OTHERS, tries):
+            altered = replaced(document, place, other)
+            if altered == document:
+                continue
+            path.write_text(json.dumps(altered))
+            # 2: a number where the format's stands may be a newer format
+            assert tvae("verify", release)[0] in (1, 2), (place, other)
+            if place and place[0] not in ("seal", "signature") and isinstance(altered, dict):
+                sealed = {key: value for key, value in altered.items() if key not in ("seal", "signature")}
+                with suppress(ValueError):  # what JSON in UTF-8 can't hold can't be sealed
+                    path.write_bytes(seal(sealed))
+                    assert tvae("verify", release)[0] in (0, 1, 2), (place, other)
+    path.write_bytes(before)
+    assert problems(release) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 100_000, b'{"a": NaN}', b"\xff", b'{"files": 1e999}'])
+def test_a_manifest_that_is_no_document_at_all_is_a_problem(tmp_path: Path, content: bytes) -> None:
+    release = publish(tmp_path)
+    (release / "manifest.json").write_bytes(content)
+    assert problems(release)
 
 
 def test_a_manifest_of_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
