@@ -303,6 +303,23 @@ def test_columns_that_moved_since_the_last_release_stand_in_their_order(findings
     assert re.search("wage 0.410 town 0.980 born could not be scored", text)
 
 
+def test_each_latent_unit_is_a_line_over_the_epochs_that_measured_it(findings: Findings) -> None:
+    nats = [[0.5, 0.0, 0.25], [0.75, 0.125, 0.0]]
+    history = [
+        {**record, "kl_per_unit": units, "active_units": 2}
+        for record, units in zip(findings.history, [None, *nats], strict=False)
+    ]
+    page = render_report(Findings("people 1", findings.scores, {}, history=history)).decode()
+    figure = page.split("KL divergence of each latent unit</h3>")[1].split("</figure>")[0]
+    assert figure.count('class="unit line"') == 3
+    assert "At the end: 2 of 3 units active" in figure
+    cells = re.findall("<t[hd][^>]*>([^<]*)</t[hd]>", figure)
+    assert cells[4:] == ["2", "2", "0.5000", "0.7500", "3", "2", "0.7500", "0.8750"]
+    for few in (history[:2], [{**record, "kl_per_unit": None} for record in history]):
+        page = render_report(Findings("people 1", findings.scores, {}, history=few)).decode()
+        assert "of each latent unit</h3>" not in page
+
+
 def test_a_report_without_evidence_still_says_what_was_measured(findings: Findings) -> None:
     scores = {**findings.scores, "details": {"rows": {"real": 1200, "synthetic": 900}}}
     bare = render_report(Findings("people 1", scores, {})).decode()
