@@ -20,7 +20,6 @@ import json
 import os
 import re
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -38,6 +37,7 @@ import common
 sys.path.insert(0, str(common.ROOT))
 
 from tests.fault_proxy import FaultProxy, fault_proxy
+from tests.processes import kill_tree, process_tree
 from tests.servers import S3Server, moto_server
 
 # The request that marks a moment of a stage: its first, and the one that completes it.
@@ -180,7 +180,7 @@ class Site:
 
     def busy(self) -> bool:
         """Whether the worker has a process of a run below it."""
-        return self.worker is not None and len(tree(self.worker.pid)) > 1
+        return self.worker is not None and len(process_tree(self.worker.pid)) > 1
 
     def finish(self, run: str) -> str:
         """Wait until the run is final, or nobody runs it any more; its state."""
@@ -192,26 +192,6 @@ class Site:
                 return state
             time.sleep(0.5)
         return state
-
-
-def tree(root: int) -> list[int]:
-    """A process and everything below it."""
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    below: dict[int, list[int]] = {}
-    for line in listing.splitlines():
-        pid, parent = map(int, line.split())
-        below.setdefault(parent, []).append(pid)
-    found, queue = [], [root]
-    while queue:
-        found.append(queue.pop())
-        queue += below.get(found[-1], [])
-    return found
-
-
-def kill_tree(root: int) -> None:
-    for pid in tree(root):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def wait_for(condition: Any, seconds: float, complaint: str) -> None:

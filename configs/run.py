@@ -213,7 +213,8 @@ class SampleSection(Section):
 
     def options(self) -> dict[str, Any]:
         """What `TVAE.sample_batches` is asked for beside the number of rows and the table of known cells."""
-        given = {column: parse_condition(text) for column, text in self.where.items()} or None
+        # By name: the order in which a form or a database hands the conditions on decides nothing.
+        given = {column: parse_condition(self.where[column]) for column in sorted(self.where)} or None
         return {"given": given, "balance": self.balance, "decoding_steps": self.decoding_steps}
 
 

@@ -34,14 +34,14 @@ QUIET_SECONDS = 60.0  # without a change of state, so long between two lines
 STOP_SECONDS = 60.0  # what a worker may take to stop a training that was cancelled
 
 
-class TrainingError(TVAEError):
+class TrainingRunError(TVAEError):
     """The training on the gpu pool did not end well; the message says what to do."""
 
 
 def train_on_pool(parameters: dict[str, Any], section: TrainSection) -> GeneratorRef:
     """Run `train-generator/gpu` with these parameters and return what it kept in the store.
 
-    Raises TrainingError when there is no such deployment, when the pool has no worker for `section.worker_minutes`,
+    Raises TrainingRunError when there is no such deployment, when the pool has no worker for `section.worker_minutes`,
     when the run fails, crashes or is cancelled, and after `section.timeout_minutes`. Whatever the reason for giving up,
     the child is cancelled first.
     """
@@ -49,21 +49,21 @@ def train_on_pool(parameters: dict[str, Any], section: TrainSection) -> Generato
     say("train", f"{DEPLOYMENT} is run as {child.name!r}")
     try:
         state = _watch(child, section)
-    except TrainingError:
+    except TrainingRunError:
         _cancel(child.id, wait_seconds=STOP_SECONDS)
         raise
     except BaseException:  # this run is being stopped itself: there is no time to wait
         _cancel(child.id)
         raise
     if not state.is_completed():
-        raise TrainingError(
+        raise TrainingRunError(
             f"{DEPLOYMENT} ({child.name}) ended {state.name}: {state.message or 'no message'}. "
             "Mend the cause and run again: finished stages are not repeated"
         )
     name, version = parameters["name"], parameters["version"]
     generator = find_generator(open_store(parameters["store"]), name, version)
     if generator is None:
-        raise TrainingError(
+        raise TrainingRunError(
             f"{DEPLOYMENT} ({child.name}) completed, but generators/{name}/{version} is not in the store: "
             "give the gpu worker the same store address and the same endpoint"
         )
@@ -90,14 +90,14 @@ def _start(parameters: dict[str, Any]) -> FlowRun:
             idempotency_key=f"{flow_run.get_id()}-{flow_run.get_run_count()}-{parameters['version']}",
         )
     except ObjectNotFound:
-        raise TrainingError(
+        raise TrainingRunError(
             f"train.where is gpu, but Prefect's server knows no deployment {DEPLOYMENT}: bring it up with `make up` or "
             "`prefect deploy --all --prefect-file deployments/prefect.yaml`, or set train.where to here"
         ) from None
     except PrefectHTTPStatusError as error:
         if error.response.status_code not in REFUSED_PARAMETERS:
             raise
-        raise TrainingError(
+        raise TrainingRunError(
             f"{DEPLOYMENT} does not take these parameters: it was deployed by another version of this project. Deploy "
             "again with `prefect deploy --all --prefect-file deployments/prefect.yaml`, and update the workers"
         ) from None
@@ -105,7 +105,7 @@ def _start(parameters: dict[str, Any]) -> FlowRun:
 
 
 def _watch(child: FlowRun, section: TrainSection) -> State:
-    """Wait for the final state, saying every change. Raises TrainingError when waiting has become pointless."""
+    """Wait for the final state, saying every change. Raises TrainingRunError when waiting has become pointless."""
     said, when = "", time.monotonic()
     deadline, served = when + 60 * section.timeout_minutes, when
     with get_client(sync_client=True) as client:
@@ -118,7 +118,7 @@ def _watch(child: FlowRun, section: TrainSection) -> State:
             if obstacle is None:
                 served = now
             elif now - served > 60 * section.worker_minutes:
-                raise TrainingError(
+                raise TrainingRunError(
                     f"{DEPLOYMENT} ({child.name}) was not started in {section.worker_minutes:g} minutes and was "
                     f"cancelled: {obstacle}. Then run again, or raise train.worker_minutes"
                 )
@@ -127,7 +127,7 @@ def _watch(child: FlowRun, section: TrainSection) -> State:
                 say("train", f"on the gpu pool: {name}{waiting}")
                 said, when = name, now
             time.sleep(POLL_SECONDS)
-    raise TrainingError(
+    raise TrainingRunError(
         f"{DEPLOYMENT} ({child.name}) did not finish in {section.timeout_minutes:g} minutes and was cancelled: "
         f"see that a worker serves the gpu pool and what its log says, or raise train.timeout_minutes"
     )

@@ -36,10 +36,9 @@ def _table(address: str) -> Iterator[OpenedTable]:
 
 
 def _schema(address: str | None, source: OpenedTable, console: Console) -> TableSchema:
-    if address is not None:
-        return planning.read_schema(address)
-    console.say("schema", "inferred, not declared; `tvae schema` shows it")
-    return infer_schema(source)
+    if address is None:
+        console.say("schema", "inferred, not declared; `tvae schema` shows it")
+    return planning.settle_schema(address, source)
 
 
 def propose_schema(data: str, *, ranges: bool, entity: str | None) -> str:

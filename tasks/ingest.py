@@ -13,7 +13,6 @@ from tasks.services.keys import fingerprint
 from tasks.services.store import open_store
 from tasks.services.tables import open_table, reference_table
 from tasks.stage import RETRY_STORE, STAGE
-from tvae_core.schema import infer_schema
 
 
 @task(name="ingest", **STAGE, **RETRY_STORE)
@@ -28,13 +27,8 @@ def ingest_table(address: str) -> TableRef:
 @task(name="declare-schema", **STAGE, **RETRY_STORE)
 def declare_schema(table: TableRef, given: str | dict[str, Any] | None, store: str, name: str) -> FileRef:
     """Read the declared schema, or infer a proposal, and keep it under its own digest."""
-    if isinstance(given, dict):
-        schema = planning.parse_schema(given, "schema")
-    elif given is not None:
-        schema = planning.read_schema(given)
-    else:
-        with open_table(table) as source:
-            schema = infer_schema(source)
+    with open_table(table) as source:
+        schema = planning.settle_schema(given, source)
     text = planning.schema_text(schema)
     key = f"runs/{name}/schemas/{fingerprint(text)}.yaml"
     reference = open_store(store).put_bytes(key, text.encode())

@@ -1,6 +1,9 @@
 """Child processes for tests: limits and kills that must not hit the test's own process."""
 
+import contextlib
 import os
+import signal
+import subprocess
 import time
 import traceback
 import warnings
@@ -32,6 +35,27 @@ def exit_status(child: int) -> int:
 def in_child(work: Callable[[], object]) -> int:
     """Run `work` in a forked child and wait for its end; the same as `exit_status`."""
     return exit_status(fork(work))
+
+
+def process_tree(root: int) -> list[int]:
+    """A process and everything below it."""
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    children: dict[int, list[int]] = {}
+    for line in listing.splitlines():
+        pid, parent = map(int, line.split())
+        children.setdefault(parent, []).append(pid)
+    found, queue = [], [root]
+    while queue:
+        found.append(queue.pop())
+        queue.extend(children.get(found[-1], []))
+    return found
+
+
+def kill_tree(root: int) -> None:
+    """``kill -9`` of a process and of everything below it."""
+    for pid in process_tree(root):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:

@@ -1,6 +1,7 @@
 """What a run's outputs are called: names derived from everything that decides their content."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -14,7 +15,8 @@ from tasks.services.store import open_store, split_uri
 from tasks.services.tables import reference_table
 from tvae_core.constraints import Constraint, constraint_to_dict
 from tvae_core.metrics.rules import Policy
-from tvae_core.schema import TableSchema
+from tvae_core.schema import TableSchema, infer_schema
+from tvae_core.sources import TableSource
 
 
 def plan_run(config: RunConfig, table: TableRef, schema: FileRef) -> RunPlan:
@@ -69,6 +71,20 @@ def read_text(address: str) -> str:
 def read_schema(address: str) -> TableSchema:
     """The schema in the YAML file at `address`. Raises ConfigError naming the file."""
     return parse_schema(read_yaml(read_text(address), address), address)
+
+
+def settle_schema(given: str | dict[str, Any] | None, table: TableSource) -> TableSchema:
+    """The declared schema, by address or inline, or a proposal inferred from the table; columns in the table's order.
+
+    An inline schema's keys may have been shuffled on their way: a database that keeps JSON does not keep their order.
+    Columns that the table lacks come last, by name.
+    """
+    if given is None:
+        return infer_schema(table)
+    declared = parse_schema(given, "schema") if isinstance(given, dict) else read_schema(given)
+    places = {name: place for place, name in enumerate(table.schema.names)}
+    columns = sorted(declared.columns, key=lambda column: (places.get(column.name, len(places)), column.name))
+    return replace(declared, columns=tuple(columns))
 
 
 def parse_schema(plain: Any, origin: str) -> TableSchema:

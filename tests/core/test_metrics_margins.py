@@ -56,7 +56,7 @@ def test_only_levels_that_are_rare_and_nobodys_own_are_looked_for():
 def test_tables_without_rare_levels_or_three_columns_say_so():
     with pytest.raises(DataError, match="levels of 10 rows"):
         rare_coverage(parity(100, 0), parity(100, 1))
-    with pytest.raises(DataError, match="three columns"):
+    with pytest.raises(DataError, match="at least 3 columns"):
         three_way(parity(10, 0)[["a", "b"]], [parity(10, 1)[["a", "b"]]])
 
 

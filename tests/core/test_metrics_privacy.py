@@ -123,5 +123,5 @@ def test_constant_and_all_missing_columns_add_nothing():
 
 
 def test_empty_tables_are_refused():
-    with pytest.raises(DataError, match="0 holdout"):
+    with pytest.raises(DataError, match="and 0 and"):
         closest_records(population(5, 0), population(5, 1).head(0), population(5, 2))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
+from tests.processes import process_tree
 
 START_SECONDS = 400
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -26,20 +27,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def descendants(root: int) -> list[int]:
-    """A process and everything below it; honcho gives each of its children a session of its own."""
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    children: dict[int, list[int]] = {}
-    for line in listing.splitlines():
-        pid, parent = map(int, line.split())
-        children.setdefault(parent, []).append(pid)
-    found, queue = [], [root]
-    while queue:
-        found.append(queue.pop())
-        queue.extend(children.get(found[-1], []))
-    return found
 
 
 def alive(pid: int) -> bool:
@@ -128,7 +115,7 @@ def running_service(folder: Path, **changes: str) -> Iterator[Service]:
         assert f"ready: http://127.0.0.1:{port}" in log.read_text()
         yield Service(environment["PREFECT_API_URL"], environment)
     finally:
-        below = descendants(process.pid)
+        below = process_tree(process.pid)  # honcho gives each of its children a session of its own
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(timeout=30)

@@ -54,7 +54,7 @@ def test_a_training_that_nobody_takes_is_cancelled_and_the_error_says_what_to_do
     from prefect.client.orchestration import get_client
 
     with pytest.raises(
-        pool.TrainingError, match=r"did not finish in 0\.05 minutes and was cancelled: see that a worker"
+        pool.TrainingRunError, match=r"did not finish in 0\.05 minutes and was cancelled: see that a worker"
     ):
         train(timeout_minutes=0.05)
     with get_client(sync_client=True) as client:
@@ -66,7 +66,7 @@ def test_a_pool_without_a_worker_is_noticed_and_the_error_says_how_to_start_one(
     from prefect.client.orchestration import get_client
 
     with pytest.raises(
-        pool.TrainingError,
+        pool.TrainingRunError,
         match=r"not started in 0\.05 minutes and was cancelled: no worker of the gpu pool is online",
     ):
         train(worker_minutes=0.05)
@@ -81,7 +81,7 @@ def test_a_paused_pool_is_noticed_with_the_command_that_resumes_it(deployment: U
 
     with get_client(sync_client=True) as client:
         client.update_work_pool("gpu", WorkPoolUpdate(is_paused=True))
-    with pytest.raises(pool.TrainingError, match="the gpu pool is paused: `prefect work-pool resume gpu`"):
+    with pytest.raises(pool.TrainingRunError, match="the gpu pool is paused: `prefect work-pool resume gpu`"):
         train(worker_minutes=0.05)
 
 
@@ -100,12 +100,12 @@ def test_a_training_that_crashes_ends_the_parent_with_its_message(
         return child
 
     monkeypatch.setattr(pool, "_start", start_and_crash)
-    with pytest.raises(pool.TrainingError, match="ended Crashed: the worker was killed"):
+    with pytest.raises(pool.TrainingRunError, match="ended Crashed: the worker was killed"):
         train(timeout_minutes=1)
 
 
 def test_a_deployment_that_is_missing_is_named_with_the_command_that_makes_it() -> None:
     with pytest.raises(
-        pool.TrainingError, match=r"knows no deployment train-generator/gpu: bring it up with `make up`"
+        pool.TrainingRunError, match=r"knows no deployment train-generator/gpu: bring it up with `make up`"
     ):
         train(timeout_minutes=1)

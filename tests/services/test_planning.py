@@ -1,17 +1,21 @@
 """Names follow from content: what a run is called, and what changes it."""
 
+import hashlib
+import random
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
-from configs import ConfigError, load_config
+from configs import ConfigError, build_config, load_config
 from configs.run import RunConfig
 from tasks.references import FileRef, RunPlan
-from tasks.services.planning import plan_run
-from tasks.services.tables import reference_table
+from tasks.services.planning import plan_run, schema_text, settle_schema
+from tasks.services.tables import open_table, reference_table
+from tests.conftest import PEOPLE_SCHEMA, people
 
 
 def plan(config_file: Path, *overrides: str) -> RunPlan:
@@ -56,3 +60,40 @@ def test_a_relative_address_of_known_cells_means_the_current_directory(
     monkeypatch.chdir(tmp_path)
     config = load_config(config_file, ["sample.rows=null", "sample.given=a.parquet"])
     assert config.sample.given == str(tmp_path / "a.parquet")
+
+
+def shuffled(value: Any, chance: random.Random) -> Any:
+    """The same JSON with the keys of every mapping in another order, as a database hands them back."""
+    if isinstance(value, list):
+        return [shuffled(inner, chance) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    keys = chance.sample(list(value), len(value))
+    return {key: shuffled(value[key], chance) for key in keys}
+
+
+def test_the_order_of_keys_decides_neither_names_nor_columns(config_file: Path) -> None:
+    plain = yaml.safe_load(config_file.read_text())
+    plain["schema"]["constraints"] = [{"kind": "range", "column": "age", "minimum": 0, "maximum": 120}]
+    plain["sample"]["where"] = {"smoker": "true", "age": "20..60", "city": "Cork|Basel"}
+    settled = []
+    for seed in range(4):
+        given = shuffled(plain, random.Random(seed)) if seed else plain
+        config: RunConfig = build_config(given, "the test")
+        table = reference_table(config.input)
+        with open_table(table) as source:
+            text = schema_text(settle_schema(config.table_schema, source))
+            assert list(yaml.safe_load(text)["columns"]) == source.schema.names
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        conditions = list(config.sample.options()["given"])
+        settled.append(
+            (names(plan_run(config, table, FileRef("file:///schema.yaml", digest, 1))), conditions)
+        )
+    assert all(one == settled[0] for one in settled)
+
+
+def test_columns_that_the_table_lacks_come_last(config_file: Path) -> None:
+    columns = {"zeta": {"kind": "boolean", "type": "bool"}, **PEOPLE_SCHEMA["columns"]}  # type: ignore[dict-item]
+    with open_table(reference_table(load_config(config_file).input)) as source:
+        found = settle_schema({**PEOPLE_SCHEMA, "columns": columns}, source)
+    assert [column.name for column in found.columns] == [*people().column_names, "zeta"]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tvae_core.errors import DataError
-from tvae_core.metrics.frames import MISSING, categorical_columns, ordinal
+from tvae_core.metrics.frames import MISSING, categorical_columns, ordinal, refuse_empty
 from tvae_core.metrics.limits import ATTACK_REFERENCES, ATTACKS
 from tvae_core.metrics.mixed import Mixed, closest_indices, comparable
 from tvae_core.metrics.risk import Risk
@@ -49,7 +49,7 @@ def singling_out(
     Raises:
         DataError: an empty table, or no predicate that singles out a synthetic row.
     """
-    _check(train, holdout, synthetic)
+    refuse_empty(train, holdout, synthetic)
     rng = np.random.default_rng([seed, 1])
     n = min(len(train), len(holdout))
     cut = [frame if len(frame) == n else frame.sample(n, random_state=rng) for frame in (train, holdout)]
@@ -94,7 +94,7 @@ def linkability(
     Raises:
         DataError: an empty table, or fewer than two columns.
     """
-    _check(train, holdout, synthetic, columns=2)
+    refuse_empty(train, holdout, synthetic, columns=2)
     rng = np.random.default_rng([seed, 2])
     targets, made = _targets(train, holdout, synthetic, attacks, rng)
     names = [made.names[i] for i in rng.permutation(len(made.names))]
@@ -127,7 +127,7 @@ def inference(
     Raises:
         DataError: an empty table, no secrets, a secret that is no column, or fewer than two columns.
     """
-    _check(train, holdout, synthetic, columns=2)
+    refuse_empty(train, holdout, synthetic, columns=2)
     unknown = [name for name in secrets if name not in train.columns]
     if unknown or not secrets:
         raise DataError(
@@ -246,12 +246,3 @@ def _targets(
 
 def _at_most(frame: pd.DataFrame, rows: int, rng: np.random.Generator) -> pd.DataFrame:
     return frame.sample(min(rows, len(frame)), random_state=rng)
-
-
-def _check(*frames: pd.DataFrame, columns: int = 1) -> None:
-    if min(map(len, frames)) == 0 or frames[0].shape[1] < columns:
-        sizes = " and ".join(str(len(frame)) for frame in frames)
-        raise DataError(
-            f"expected rows in every table and at least {columns} columns, however there are "
-            f"{sizes} rows of {frames[0].shape[1]} columns"
-        )

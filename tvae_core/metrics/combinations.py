@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tvae_core.errors import DataError
-from tvae_core.metrics.frames import ordinal
+from tvae_core.metrics.frames import ordinal, refuse_empty
 from tvae_core.metrics.risk import Risk
 
 SETS = 40
@@ -48,8 +48,7 @@ def rare_combinations(
     Raises:
         DataError: an empty table, or no rare combination in train or in the holdout.
     """
-    if min(len(train), len(holdout), len(synthetic)) == 0:
-        raise DataError("expected rows in every table, however there is an empty one")
+    refuse_empty(train, holdout, synthetic)
     rng = np.random.default_rng([seed, 8])
     n = min(len(train), len(holdout))
     chosen = [rng.permutation(len(frame))[:n] for frame in (train, holdout)]

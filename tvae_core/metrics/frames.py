@@ -222,6 +222,16 @@ def _is_level(column: ColumnSchema) -> bool:
     return column.kind in (ColumnKind.CATEGORICAL, ColumnKind.BOOLEAN)
 
 
+def refuse_empty(*tables: pd.DataFrame | np.ndarray, columns: int = 1) -> None:
+    """Raise DataError for a table without rows, or of fewer than `columns` columns."""
+    if min(map(len, tables)) == 0 or tables[0].shape[1] < columns:
+        sizes = " and ".join(str(len(table)) for table in tables)
+        raise DataError(
+            f"expected rows in every table and at least {columns} columns, however there are "
+            f"{sizes} rows of {tables[0].shape[1]} columns"
+        )
+
+
 def _levels(values: pa.ChunkedArray, column: ColumnSchema) -> np.ndarray:
     return texts(values, column).fill_null(MISSING).to_numpy().astype(object)
 

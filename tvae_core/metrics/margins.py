@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tvae_core.errors import DataError
-from tvae_core.metrics.frames import MISSING, categorical_columns, ordinal
+from tvae_core.metrics.frames import MISSING, categorical_columns, ordinal, refuse_empty
 
 TRIPLES = 60
 """Sets of three columns that are compared, drawn at random where there are more."""
@@ -59,8 +59,7 @@ def three_way(real: pd.DataFrame, others: Sequence[pd.DataFrame], *, seed: int =
     Raises:
         DataError: fewer than three columns, or an empty table.
     """
-    if real.shape[1] < 3 or min(len(real), *map(len, others)) == 0:
-        raise DataError("expected rows in every table and at least three columns, however there are fewer")
+    refuse_empty(real, *others, columns=3)
     cells = _cells([real, *others])
     rng = np.random.default_rng([seed, 7])
     triples = {tuple(sorted(rng.choice(real.shape[1], 3, replace=False).tolist())) for _ in range(TRIPLES)}

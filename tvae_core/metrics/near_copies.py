@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvae_core.errors import DataError
+from tvae_core.metrics.frames import refuse_empty
 from tvae_core.metrics.implausibility import implausibility
 from tvae_core.metrics.limits import NEAR_COPY_QUERIES
 from tvae_core.metrics.risk import two_sided
@@ -78,11 +78,7 @@ def near_copies(
     Raises:
         DataError: an empty table, or no column.
     """
-    if min(len(train), len(holdout), len(synthetic)) == 0 or train.shape[1] == 0:
-        raise DataError(
-            f"expected rows and columns in every table, however there are {len(train)} training, {len(holdout)} "
-            f"holdout and {len(synthetic)} synthetic rows of {train.shape[1]} columns"
-        )
+    refuse_empty(train, holdout, synthetic)
     rng = np.random.default_rng([seed, 5])
     if len(synthetic) > NEAR_COPY_QUERIES:
         synthetic = synthetic[np.sort(rng.choice(len(synthetic), NEAR_COPY_QUERIES, replace=False))]

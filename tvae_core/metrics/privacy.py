@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tvae_core.errors import DataError
+from tvae_core.metrics.frames import refuse_empty
 from tvae_core.metrics.limits import CLOSEST_QUERIES, CLOSEST_REFERENCES
 from tvae_core.metrics.mixed import Mixed, Nearest, comparable, nearest_rows
 from tvae_core.metrics.uncertainty import wilson_interval
@@ -126,11 +127,7 @@ def closest_records(
     Raises:
         DataError: an empty table, or no column.
     """
-    if min(len(train), len(holdout), len(synthetic)) == 0 or train.shape[1] == 0:
-        raise DataError(
-            f"expected rows and columns in every table, however there are {len(train)} training, "
-            f"{len(holdout)} holdout and {len(synthetic)} synthetic rows of {train.shape[1]} columns"
-        )
+    refuse_empty(train, holdout, synthetic)
     most = {"train": (train, references), "holdout": (holdout, references), "synthetic": (synthetic, queries)}
     drawn = [
         frame.sample(min(n, len(frame)), random_state=np.random.default_rng([seed, i]))
