@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from configs.cluster import ClusterSection
 from configs.form import ExplainedByDocstring
 from configs.gate import GateSection
 from configs.release import ReleaseSection
@@ -184,20 +185,6 @@ class SampleSection(Section):
         default=None,
     )
 
-    workers: int = described(
-        6,
-        "Processes that draw parts side by side, 1 to 1024, as a Dask cluster of this machine. The rows stay the same.",
-        default=1,
-        ge=1,
-        le=1024,
-    )
-    cluster: str | None = described(
-        7,
-        "Draw on this Dask cluster instead: its scheduler's address, tcp://host:8786 or tls://host:8786.",
-        default=None,
-        pattern=r"^(tcp|tls)://[^@/\s]+:\d+$",
-    )
-
     @model_validator(mode="after")
     def _known_cells_stand_alone(self) -> Self:
         beside = [key for key in ("rows", "where", "balance") if getattr(self, key)]
@@ -208,8 +195,8 @@ class SampleSection(Section):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """What decides the rows beside the table of known cells: everything but where they are drawn."""
-        return self.model_dump(exclude={"workers", "cluster", "given"})
+        """What decides the rows beside the table of known cells."""
+        return self.model_dump(exclude={"given"})
 
     def options(self) -> dict[str, Any]:
         """What `TVAE.sample_batches` is asked for beside the number of rows and the table of known cells."""
@@ -257,6 +244,7 @@ class RunConfig(BaseModel):
     release: ReleaseSection = described(12, "What the release is called.", default=ReleaseSection())
     generator_uri: GeneratorAddress = None
     force: Force = False
+    cluster: ClusterSection = described(15, "Validate, draw and score in parts.", default=ClusterSection())
 
     @classmethod
     def explanations(cls) -> dict[str, str]:

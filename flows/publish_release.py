@@ -9,13 +9,13 @@ from configs.run import Name, StoreAddress, StoredRun
 from flows.approval import awaiting, settle_approval
 from flows.notices import tell_of_failure
 from flows.score_release import EXPLANATIONS
+from flows.shards import measure_sample
 from flows.synthesize import summarise
 from tasks import publish
 from tasks.gate import decide_release
 from tasks.measuring import show_costs
 from tasks.package import assemble_release
 from tasks.run_record import find_validation, read_run
-from tasks.score import score_sample
 
 
 @flow(
@@ -33,7 +33,7 @@ def publish_release(*, name: Name, store: StoreAddress, run: StoredRun) -> Any:
     """
     stored = read_run(store, name, run)
     validation = find_validation(stored.plan)
-    scores = score_sample(stored)
+    scores = measure_sample(stored)
     verdict = decide_release(stored, scores)
     package = assemble_release(
         stored.config, stored.plan, schema=stored.schema, validation=validation, split=stored.split,

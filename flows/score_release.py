@@ -8,12 +8,11 @@ from configs.form import explain_arguments
 from configs.gate import GateSection
 from configs.run import Name, ScoreSection, StoreAddress, StoredRun
 from flows.notices import tell_of_failure
+from flows.shards import check_table, measure_sample
 from tasks.gate import decide_release
 from tasks.ingest import plan_run
 from tasks.measuring import show_costs
 from tasks.run_record import keep_run, read_run
-from tasks.score import score_sample
-from tasks.validate import validate_input
 
 EXPLANATIONS = {
     "name": "Name of the dataset.",
@@ -53,8 +52,8 @@ def score_release(
         config, plan, schema=stored.schema, split=stored.split,
         generator=stored.generator, synthetic=stored.synthetic,
     )  # fmt: skip
-    validate_input(stored.split.table, stored.schema, config.expectations, plan.workspace)
-    scores = score_sample(record)
+    check_table(stored.split.table, stored.schema, config.expectations, plan.workspace, config.cluster)
+    scores = measure_sample(record)
     verdict = decide_release(record, scores)
     return {
         "name": name,

@@ -6,6 +6,7 @@ from prefect import flow
 from prefect.states import Completed
 
 from configs import build_config
+from configs.cluster import ClusterSection
 from configs.form import explain_arguments
 from configs.gate import GateSection
 from configs.release import ReleaseSection
@@ -28,7 +29,7 @@ from configs.run import (
 from flows.approval import awaiting, settle_approval
 from flows.notices import tell_of_failure
 from flows.pool import cancel_children, train_on_pool
-from flows.shards import draw_sample
+from flows.shards import check_table, draw_sample, measure_sample
 from flows.train_generator import train_generator
 from tasks.gate import decide_release
 from tasks.ingest import declare_schema, ingest_table, plan_run
@@ -38,10 +39,8 @@ from tasks.package import assemble_release
 from tasks.publish import publish_release
 from tasks.references import FileRef, GeneratorRef, PublishedRelease, RunPlan, SplitRef
 from tasks.run_record import keep_run
-from tasks.score import score_sample
 from tasks.split import split_rows
 from tasks.train import use_generator
-from tasks.validate import validate_input
 from tvae_core.settings import ModelSettings
 
 
@@ -73,6 +72,7 @@ def synthesize(
     release: ReleaseSection = ReleaseSection(),
     generator_uri: GeneratorAddress = None,
     force: Force = False,
+    cluster: ClusterSection = ClusterSection(),
 ) -> Any:
     """Run the line from the real table to the published release, and return where everything lies.
 
@@ -84,6 +84,7 @@ def synthesize(
         "name": name, "input": input, "store": store, "seed": seed, "schema": table_schema,
         "expectations": expectations, "split": split, "model": model, "train": train, "sample": sample,
         "score": score, "gate": gate, "release": release, "generator_uri": generator_uri, "force": force,
+        "cluster": cluster,
     }  # fmt: skip
     config: RunConfig = build_config(parameters, "the run's parameters")
     table = ingest_table(config.input)
@@ -94,15 +95,16 @@ def synthesize(
         return Completed(
             name="Nothing new", message=f"nothing new since {standing.release.uri}", data=summarise(*standing)
         )
-    validation = validate_input(table, schema, config.expectations, plan.workspace)
+    validation = check_table(table, schema, config.expectations, plan.workspace, config.cluster)
     parts = split_rows(table, schema, config.split.holdout_fraction, config.seed)
     generator = obtain_generator(config, plan, parts, schema)
     device = config.train.device if config.train.where == "here" else "auto"
     synthetic = draw_sample(
-        generator, parts, config.sample, plan.known, seed=config.seed, device=device, workspace=plan.workspace
-    )
+        generator, parts, config.sample, plan.known, config.cluster,
+        seed=config.seed, device=device, workspace=plan.workspace,
+    )  # fmt: skip
     record = keep_run(config, plan, schema=schema, split=parts, generator=generator, synthetic=synthetic)
-    scores = score_sample(record)
+    scores = measure_sample(record)
     verdict = decide_release(record, scores)
     package = assemble_release(
         config, plan, schema=schema, validation=validation, split=parts,

@@ -10,7 +10,7 @@ from prefect import task
 
 from configs.run import SampleSection
 from tasks.measuring import measured, reuse
-from tasks.progress import ProgressArtifact, row_counter
+from tasks.progress import ProgressArtifact, row_counter, say
 from tasks.references import GeneratorRef, PartRef, SplitRef, TableRef, Workspace
 from tasks.services.generators import open_generator
 from tasks.services.keys import derive_seed
@@ -82,6 +82,16 @@ def sample_part(
         own_seed = derive_seed(seed, "sample")
         write_sample(tvae, rows, path, seed=own_seed, first=first, **_options(section, known))
         return keep_part(RunFiles(workspace), path, rows)
+
+
+@task(name="ties-rows", **STAGE)
+def ties_rows(generator: GeneratorRef) -> bool:
+    """Whether a `unique` constraint ties each row of the generator to those before it, so that one process draws."""
+    with open_generator(generator.uri, device="cpu", digest=generator.digest) as tvae:
+        tied = bool(tvae.constraints_.unique)
+    if tied:
+        say("sample", "a `unique` constraint ties each row to those before it: one process draws them all")
+    return tied
 
 
 def part_name(number: int) -> str:

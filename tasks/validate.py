@@ -1,15 +1,17 @@
 """Stage 2: check the real table against the schema and the user's own expectations."""
 
+from collections.abc import Sequence
+
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.measuring import measured
 from tasks.progress import say
 from tasks.references import FileRef, TableRef, Workspace
 from tasks.refusals import ValidationRefusedError
-from tasks.services.expectations import Outcome, load_suite, validate_table
+from tasks.services.expectations import Outcome, count_rows, load_suite, validate_table
 from tasks.services.planning import read_schema
 from tasks.services.tables import open_table
+from tasks.services.tally import Tally
 from tasks.services.workspace import RunFiles
 from tasks.stage import STAGE
 
@@ -17,15 +19,21 @@ REPORT = "validation.json"
 
 
 @task(name="validate", **STAGE)
-@measured("validate")
 def validate_input(
-    table: TableRef, schema: FileRef, expectations: str | None, workspace: Workspace
+    table: TableRef,
+    schema: FileRef,
+    expectations: str | None,
+    workspace: Workspace,
+    counted: Sequence[Sequence[Tally]] | None = None,
 ) -> FileRef:
-    """Stop the run with `ValidationRefusedError` on a critical failure; warnings are reported and pass."""
+    """Stop the run with `ValidationRefusedError` on a critical failure; warnings are reported and pass.
+
+    `counted` is what `count_shard` found in the table's shards; without it the rows are counted here.
+    """
     files = RunFiles(workspace)
     suite = load_suite(expectations) if expectations else None
     with open_table(table) as source:
-        report = validate_table(source, read_schema(schema.uri), suite)
+        report = validate_table(source, read_schema(schema.uri), suite, counted)
     reference = files.write_json(REPORT, report.to_dict())
     markdown = report.to_markdown()
     readable = files.write_text("validation.md", markdown)
@@ -43,6 +51,14 @@ def validate_input(
         say("validate", f"warning: {_describe(outcome)}")
     say("validate", f"{len(report.outcomes)} expectations, {len(failed)} warning(s), passed")
     return reference
+
+
+@task(name="validate-shard", **STAGE)
+def count_shard(first: int, shard: TableRef, schema: FileRef, expectations: str | None) -> list[Tally]:
+    """Count what breaks the expectations about single rows in a part of a table, whose first row is `first`."""
+    suite = load_suite(expectations) if expectations else None
+    with open_table(shard) as source:
+        return count_rows(source, read_schema(schema.uri), suite, first)
 
 
 def _describe(outcome: Outcome) -> str:

@@ -14,7 +14,7 @@ import logging
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ __all__ = [
     "SuiteError",
     "ValidationReport",
     "check_suite",
+    "count_rows",
     "load_suite",
     "suite_from_dict",
     "validate_table",
@@ -102,33 +103,63 @@ def check_suite(suite: Suite) -> None:
                 raise SuiteError(f"{where}: {_reasons(error)}; arguments: {', '.join(fields)}") from None
 
 
-def validate_table(source: TableSource, schema: TableSchema, suite: Suite | None = None) -> ValidationReport:
+def validate_table(
+    source: TableSource,
+    schema: TableSchema,
+    suite: Suite | None = None,
+    counted: Iterable[Sequence[Tally]] | None = None,
+) -> ValidationReport:
     """Check a table against its schema, with the constraints that it declares, and, where given, the user's suite.
 
-    Every failure is an outcome in the report, so one run shows all of them.
+    Every failure is an outcome in the report, so one run shows all of them. `counted` is what `count_rows` found in
+    the table's shards, in their order; without it the rows are counted here.
 
     Raises:
         SchemaError: a bound or a category in the schema can't be read as its column's type.
         SuiteError: the suite has an expectation that does not exist, or arguments that do not fit.
         UnreadableError: a part of the table is damaged.
     """
+    outcomes = check_columns(source.schema, source.num_rows, schema)
+    tallies, runnable = _tallies(source, schema, suite)
+    for shard in counted if counted is not None else [count_rows(source, schema, suite)]:
+        for tally, found in zip(runnable["rows"], shard, strict=True):
+            tally.join(found)
+    if runnable["whole"] or runnable["table"]:
+        with _quiet():
+            engine = _Engine()
+            _evaluate_whole(engine, source, runnable["whole"])
+            _evaluate_table(engine, source, runnable["table"])
+    outcomes += check_constraints(source, schema)
+    return ValidationReport(source.num_rows, (*outcomes, *(tally.outcome() for tally in tallies)))
+
+
+def count_rows(
+    source: TableSource, schema: TableSchema, suite: Suite | None = None, first: int = 0
+) -> list[Tally]:
+    """What the expectations about single rows find in a table, or in a shard of it whose first row is `first`.
+
+    Raises what `validate_table` raises.
+    """
+    _, runnable = _tallies(source, schema, suite)
+    if runnable["rows"]:
+        with _quiet():
+            _evaluate_rows(_Engine(), source, runnable["rows"], first)
+    return runnable["rows"]
+
+
+def _tallies(
+    source: TableSource, schema: TableSchema, suite: Suite | None
+) -> tuple[list[Tally], dict[str, list[Tally]]]:
+    """All expectations, not counted yet; and those that can be evaluated on this table, by kind."""
     if suite is not None:
         check_suite(suite)
-    outcomes = check_columns(source.schema, source.num_rows, schema)
     try:
         from_schema = list(expectations_of(schema, source.schema))
     except ValueError as error:
         raise SchemaError(str(error)) from None
     tallies = [Tally(e) for e in (*from_schema, *(suite.expectations if suite else ()))]
     runnable = [tally for tally in tallies if tally.prepare(source.schema)]
-    if runnable:
-        with _quiet():
-            engine = _Engine()
-            _evaluate_rows(engine, source, [t for t in runnable if t.kind == "rows"])
-            _evaluate_whole(engine, source, [t for t in runnable if t.kind == "whole"])
-            _evaluate_table(engine, source, [t for t in runnable if t.kind == "table"])
-    outcomes += check_constraints(source, schema)
-    return ValidationReport(source.num_rows, (*outcomes, *(tally.outcome() for tally in tallies)))
+    return tallies, {kind: [t for t in runnable if t.kind == kind] for kind in ("rows", "whole", "table")}
 
 
 class _Engine:
@@ -160,13 +191,10 @@ class _Engine:
             tallies[result.expectation_config.meta["position"]].add(result)
 
 
-def _evaluate_rows(engine: _Engine, source: TableSource, tallies: Sequence[Tally]) -> None:
-    if not tallies:
-        return
+def _evaluate_rows(engine: _Engine, source: TableSource, tallies: Sequence[Tally], first: int) -> None:
     groups = {joint: [t for t in tallies if t.joint is joint] for joint in (False, True)}
     needed = {joint: _needed(group, source.schema) for joint, group in groups.items()}
     selected = select_columns(source, _needed(tallies, source.schema))
-    first = 0
     for table in _large_batches(selected):
         for joint, group in groups.items():
             if group:

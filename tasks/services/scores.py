@@ -1,6 +1,7 @@
 """The scores of one synthetic table, as plain values."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,11 @@ class Scores:
             "details": dict(self.details),
         }
 
+    def join(self, other: "Scores") -> None:
+        """Take over what another scoring of the same tables has found."""
+        for name in ("figures", "reasons", "inapplicable", "details", "evidence", "timings"):
+            _join(getattr(self, name), getattr(other, name))
+
     def to_markdown(self, title: str = "Scores") -> str:
         """A report that reads well in a terminal and in an orchestrator's page."""
         return scores_markdown(self.figures, self.reasons, self.details, title)
@@ -55,3 +61,12 @@ class Scores:
         """Keep what belongs to a figure: ``standard_error``, ``low`` and ``high``, ``control``, counts."""
         plain = {key: round(value, 6) if isinstance(value, float) else value for key, value in about.items()}
         self.details.setdefault("figures", {})[name] = plain
+
+
+def _join(into: dict[str, Any], other: Mapping[str, Any]) -> None:
+    """Add the entries of `other`; mappings that both hold are joined entry by entry, an empty list gives way."""
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _join(into[key], value)
+        elif value != [] or key not in into:
+            into[key] = value

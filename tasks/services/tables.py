@@ -76,6 +76,19 @@ def open_table(ref: TableRef) -> "OpenedTable":
     return OpenedTable(ParquetSource([local_path(part.uri) for part in ref.parts]))
 
 
+def cut_table(ref: TableRef, most: int) -> list[tuple[int, TableRef]]:
+    """A table's parts as at most `most` tables of as many parts each, in order; each with its first row's number."""
+    size = -(-len(ref.parts) // most)
+    shards, first = [], 0
+    for start in range(0, len(ref.parts), size):
+        parts = ref.parts[start : start + size]
+        shards.append(
+            (first, TableRef(ref.uri, table_digest(parts), sum(part.rows for part in parts), parts))
+        )
+        first += shards[-1][1].rows
+    return shards
+
+
 def read_whole(ref: TableRef) -> pa.Table:
     """A referenced table in memory, with what pandas wrote about its types; for tables that a caller hands in.
 

@@ -131,6 +131,15 @@ class Tally:
             if self.expectation.type in _COUNTED and isinstance(value, Integral):
                 self.observed = int(value)
 
+    def join(self, later: "Tally") -> None:
+        """Take over what the same expectation found in the rows after these."""
+        self.rows += later.rows
+        self.missing += later.missing
+        self.failed += later.failed
+        self.row_numbers = (self.row_numbers + later.row_numbers)[:ROW_NUMBERS_KEPT]
+        self.holds = self.holds and later.holds
+        self.error = later.error or self.error
+
     def outcome(self) -> Outcome:
         """The verdict over all batches."""
         considered = self.rows - self.missing

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.csv
 import pytest
 
 from tasks.services import expectations
-from tasks.services.expectations import suite_from_dict, validate_table
+from tasks.services.expectations import count_rows, suite_from_dict, validate_table
 from tvae_core.schema import infer_schema
 from tvae_core.sources import as_source
 
@@ -253,3 +254,19 @@ def test_an_expectation_on_a_nested_column_is_an_error():
     )
     report = validate_table(as_source(table), infer_schema(table.select(["x"])), suite)
     assert report.outcomes[-1].error.startswith("column 'list' is of type list<")
+
+
+def test_a_table_that_is_counted_in_shards_gives_the_report_of_the_whole():
+    cases = [(kind, kwargs) for kind, kwargs, _ in (*ABOUT_ROWS, *AGGREGATES)]
+    cases.append(("expect_column_values_to_be_between", {"column": "absent", "min_value": 0}))
+    cases.append(("expect_column_values_to_not_be_null", {"column": "code", "row_condition": "nonsense >"}))
+    suite = suite_from_dict({"expectations": [{"type": kind, "kwargs": kwargs} for kind, kwargs in cases]})
+    schema = infer_schema(TABLE, ranges=True)
+    ends = [0, 3, 4, 10]
+    shards = [
+        count_rows(as_source(TABLE.slice(start, end - start)), schema, suite, start)
+        for start, end in pairwise(ends)
+    ]
+    whole = validate_table(as_source(TABLE), schema, suite)
+    assert validate_table(as_source(TABLE), schema, suite, shards) == whole
+    assert sum(outcome.failed_rows or 0 for outcome in whole.outcomes) > 20

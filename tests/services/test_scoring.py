@@ -12,7 +12,8 @@ import pytest
 
 from configs import shipped_policy
 from tasks.services.gate import apply_policy
-from tasks.services.scoring import fidelity, score_tables
+from tasks.services.scores import Scores
+from tasks.services.scoring import GROUPS, fidelity, score_tables
 from tvae_core.errors import DataError, SchemaError
 from tvae_core.schema import ColumnKind, ColumnSchema, TableSchema, infer_schema
 from tvae_core.sources import as_source
@@ -126,6 +127,15 @@ def test_the_same_seed_gives_the_same_bytes_and_timings_stay_out_of_them(fresh):
     assert again.to_markdown("t") == fresh.to_markdown("t")
     assert sum(fresh.timings.values()) > 0
     assert "timings" not in json.dumps(fresh.to_dict())
+
+
+def test_groups_that_are_scored_apart_join_to_the_scores_of_all(fresh):
+    joined = Scores()
+    for group in GROUPS:
+        joined.join(score(groups=[group]))
+    assert json.dumps(joined.to_dict()) == json.dumps(fresh.to_dict())
+    assert json.dumps(joined.evidence, sort_keys=True) == json.dumps(fresh.evidence, sort_keys=True)
+    assert joined.to_markdown("t") == fresh.to_markdown("t")
 
 
 def test_no_value_of_a_cell_is_shown(fresh):

@@ -8,10 +8,10 @@ offers its `steps`.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tasks.services.evidence import Drawn, gather_evidence
 from tasks.services.quality import sdmetrics_version
 from tasks.services.scores import Scores
-from tasks.services.scoring import attacks, drift, fidelity, privacy, structure, utility
+from tasks.services.scoring.drift import OpenEarlier
+from tasks.services.scoring.groups import GROUPS, Material, compute
 from tasks.services.scoring.tables import Tables, read_tables, refuse_empty
 from tasks.services.steps import Steps, one_thread
 from tvae_core.metrics.limits import MAX_ROWS
@@ -21,7 +21,7 @@ from tvae_core.sources import TableSource
 if TYPE_CHECKING:
     from tvae_core import TVAE
 
-__all__ = ["score_tables"]
+__all__ = ["GROUPS", "score_tables"]
 
 
 def score_tables(
@@ -34,7 +34,8 @@ def score_tables(
     seed: int = 0,
     max_rows: int = MAX_ROWS,
     generator: "TVAE | None" = None,
-    earlier: drift.OpenEarlier | None = None,
+    earlier: OpenEarlier | None = None,
+    groups: Sequence[str] = GROUPS,
     on_progress: Callable[[str], None] | None = None,
 ) -> Scores:
     """Compute every fidelity, utility and privacy figure that these tables allow.
@@ -54,6 +55,7 @@ def score_tables(
         generator: the generator that drew the synthetic table, for a view of its latent space; None leaves it out.
         earlier: opens the release before this one, for the drift since then; None leaves it out, and where it yields
             None, the figures of drift do not apply.
+        groups: what to compute; the scores of single groups, joined in their order, are those of all of them.
         on_progress: called with the name of each step before it starts.
 
     Raises:
@@ -69,12 +71,8 @@ def score_tables(
         with run.timed("read the tables"):
             tables = read_tables(sources, schema, targets, seed, max_rows)
         scores.details.update(_about(tables, max_rows))
-        faithful = fidelity.steps() + structure.steps(tables)
-        moved = drift.steps(earlier, max_rows)
-        for step in faithful + utility.steps(tables.targets) + privacy.steps() + attacks.steps() + moved:
-            run.step(step.name, step.figures, step.compute, tables)
-        drawn = Drawn.of(schema, tables.frames, tables.groups["real"], seed)
-        gather_evidence(run, scores, drawn, real, generator, seed)
+        for group in groups:
+            compute(group, run, scores, Material(tables, generator, earlier, max_rows))
     return scores
 
 
