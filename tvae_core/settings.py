@@ -138,9 +138,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-# Noise is added to every weight, so a private fit has fewer; noise also does what dropout and decay are for.
+# Noise is added to every weight, so a private fit has fewer, and little for a latent that noise leaves unused; noise
+# also does what dropout and decay are for.
 PRIVATE: dict[str, Any] = {
-    "embedding_dim": 8, "compress_dims": (64, 64), "decompress_dims": (96, 24), "l2scale": 0.0, "free_bits": 0.0,
+    "embedding_dim": 2, "compress_dims": (16,), "decompress_dims": (64, 16), "l2scale": 0.0, "free_bits": 0.0,
     "learning_rate": 1e-2, "dropout": 0.0, "validation_fraction": 0.0, "patience": 0, "max_grad_norm": 2.0,
 }  # fmt: skip
 

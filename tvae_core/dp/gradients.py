@@ -167,4 +167,7 @@ class Tape:
             for weight, own in zip(weights, handed, strict=True):
                 if own is not None:
                     self._add(weight, own)
+        # What is recorded refers to the tape: taken apart here, its memory need not wait for the garbage collector.
+        self.records.clear()
+        self._tables.clear()
         return self.gradients, norms
