@@ -125,9 +125,9 @@ def private(results: Mapping[str, Result], *, ranges: bool = False) -> str:
     """Adult under differential privacy: the default preset at each epsilon, and what it costs against none."""
     show = mean_and_range if ranges else lambda figure: number(figure["mean"])
     rows = []
-    for epsilon, figures in results["dp"]["figures"].items():
-        over = figures["over_seeds"]
-        peer = epsilon == "TabularARGN"
+    found = results["dp"]["figures"]
+    for epsilon in ["TabularARGN", *sorted((key for key in found if key != "TabularARGN"), key=float)]:
+        over, peer = found[epsilon]["over_seeds"], epsilon == "TabularARGN"
         label = (
             "TabularARGN, its private published output" if peer else f"{OURS['default']}, epsilon {epsilon}"
         )
