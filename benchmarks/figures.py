@@ -171,6 +171,31 @@ def scale(results: Mapping[str, Result], direction: str) -> str:
     return table(head, rows)
 
 
+def ten_million(results: Mapping[str, Result]) -> str:
+    """Every stage on one and on ten million planted rows."""
+    figures = results["ten_million"]["figures"]
+    stages = {"validate": "validate", "codecs": "codecs", "sample": "draw as many", "score": "score a sample"}
+    head = ["rows x columns", *(f"{label}: processor s" for label in stages.values())]
+    rows = []
+    for run in figures["each"]:
+        whole = run["rows_per_processor_second"]
+        most = max(run[stage]["peak_bytes"] for stage in (*stages, "fit")) / 1e9
+        times = [brief(run[stage]["processor_seconds"]) for stage in stages]
+        rows.append(
+            [f"{run['rows']:,} x {run['columns']}", *times, trained(run), f"{whole:,.0f}", f"{most:.2f}"]
+        )
+    grown = [f"{figures['growth'][s]:.2f}" if s in figures["growth"] else "" for s in stages]
+    rows.append(
+        ["a row of the larger over one of the smaller", *grown, "", f"{figures['growth']['epoch']:.2f}", ""]
+    )
+    return table([*head, "trained in one epoch", "rows per processor s", "most memory, GB"], rows)
+
+
+def trained(run: Mapping[str, Any]) -> str:
+    """How far the epoch came, and in what time by the clock."""
+    return f"{run['trained_rows'] / 1e6:,.2f} million rows, {run['epoch_seconds'] / 60:,.0f} min"
+
+
 def provenance(results: Mapping[str, Result], names: Sequence[str]) -> str:
     """A line for each machine, date and set of versions behind these results, and each result's commit and load."""
     lines: dict[str, list[str]] = {}

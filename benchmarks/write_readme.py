@@ -11,7 +11,7 @@ from common import RESULTS, ROOT
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 ORDER = (
     "adult", "tabularargn", "reference_speed", "published", "default_table", "clean_split", "dp", "imputation",
-    "codec_speed", "wide_tall",
+    "codec_speed", "wide_tall", "ten_million",
 )  # fmt: skip
 PICTURES = {"adult": "Fidelity against fitting time", "scale": "Time against size"}
 
@@ -41,7 +41,7 @@ def readme(results: dict[str, figures.Result]) -> str:
         results, "imputation", "**Imputation**, a fifth of the cells removed", figures.imputation
     )
     parts += section(results, "codec_speed", "**Side by side** in one run", figures.side_by_side)
-    parts += section(results, "wide_tall", "**Tall tables**", lambda r: figures.scale(r, "tall"))
+    parts += section(results, "ten_million", "**Tall tables**", figures.ten_million)
     warning = figures.busy(results)
     parts += [warning] if warning else []
     parts += ["[How each figure is measured](docs/benchmarks.md), with spreads, wide tables and machines."]
@@ -63,6 +63,7 @@ def details(results: dict[str, figures.Result]) -> str:
     parts += section(results, "imputation", "### Imputation", lambda r: figures.imputation(r, ranges=True))
     parts += section(results, "codec_speed", "### Side by side", figures.side_by_side)
     parts += section(results, "wide_tall", "### Tall tables", lambda r: figures.scale(r, "tall"))
+    parts += section(results, "ten_million", "### Ten million rows", figures.ten_million)
     parts += section(results, "wide_tall", "### Wide tables", lambda r: figures.scale(r, "wide"))
     parts += picture("scale", "img")
     warning = figures.busy(results)
