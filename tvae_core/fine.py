@@ -52,27 +52,30 @@ class FinePlaces(nn.Module):
         for zero in (self.out, self.maps, self.bias):
             nn.init.zeros_(zero)
 
-    def _logits(self, h: Tensor, token: Tensor, which: slice, table: Tensor) -> Tensor:
-        """Features (columns, rows, units) and tokens (columns, rows) -> (columns, rows, places).
+    def _logits(self, h: Tensor, token: Tensor, which: slice, embedded: Tensor) -> Tensor:
+        """Features (columns, rows, units), tokens (columns, rows), `embedded` like h -> (columns, rows, places).
 
-        The token is embedded by its first code, never by the code itself: that would give the place away.
+        A token is embedded by its first code, never by the code itself: that would give the place away.
         """
-        h = (
-            h
-            + self.hidden.bias[which]
-            + torch.bmm(F.silu(h + F.embedding(self.first_code[token], table)), self.hidden.weight[which])
-        )
+        mixed = torch.bmm(F.silu(h + embedded), self.hidden.weight[which])
+        h = h + self.hidden.bias[which] + mixed
         weights = self.out[which] + (self.features @ self.maps[which]).transpose(1, 2)
         logits = torch.bmm(F.silu(h), weights) + self.bias[which]
         absent = torch.arange(logits.shape[2], device=h.device) >= self.codes_of_token[token][:, :, None]
         return logits.masked_fill(absent, -1e9)
+
+    def _logits_of(self, i: int, h: Tensor, token: Tensor, table: Tensor) -> Tensor:
+        """One column's features (rows, units) and tokens (rows,) -> (rows, places)."""
+        embedded = F.embedding(self.first_code[token], table)[None]
+        return self._logits(h[None], token[None], slice(i, i + 1), embedded)[0]
 
     def add_nll(self, loss: Tensor, h: Tensor, codes: Tensor, tokens: Tensor) -> Tensor:
         """Add the fine places' cross-entropy to loss (rows, columns)."""
         if not self.columns:
             return loss
         token = tokens[:, self.columns].T
-        logits = self._logits(h[self.columns], token, slice(None), self.token())
+        embedded = self.token.each(self.first_code[tokens])[self.columns]
+        logits = self._logits(h[self.columns], token, slice(None), embedded)
         target = self.fine_of_code[codes[:, self.columns].T]
         nll = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)
         return loss.index_add(1, torch.tensor(self.columns, device=loss.device), nll.T)
@@ -89,8 +92,8 @@ class FinePlaces(nn.Module):
         for token in token_of_code.unique().tolist():
             of_token = token_of_code == token
             if int(of_token.sum()) > 1:
-                number = torch.full((1, len(h)), token + int(self.token_offsets[column]), device=h.device)
-                logits = self._logits(h[None], number, slice(i, i + 1), table)[0]
+                number = torch.full((len(h),), token + int(self.token_offsets[column]), device=h.device)
+                logits = self._logits_of(i, h, number, table)
                 spread[:, of_token] *= torch.softmax(logits, dim=1)[:, fine[of_token]]
         return spread
 
@@ -103,7 +106,7 @@ class FinePlaces(nn.Module):
         rows = (self.codes_of_token[token] > 1).nonzero()[:, 0]
         if len(rows):
             i = self.place[column]
-            logits = self._logits(h[rows][None], token[rows][None], slice(i, i + 1), table)[0]
+            logits = self._logits_of(i, h[rows], token[rows], table)
             code[rows] += draw_token(logits, uniforms[rows])
         return code
 
@@ -112,5 +115,5 @@ class FinePlaces(nn.Module):
         if column not in self.place:
             return torch.zeros(len(h), device=h.device)
         i = self.place[column]
-        logits = self._logits(h[None], token[None], slice(i, i + 1), table)[0]
+        logits = self._logits_of(i, h, token, table)
         return F.log_softmax(logits, 1).gather(1, self.fine_of_code[code].unsqueeze(1))[:, 0]

@@ -196,10 +196,9 @@ class Trainer:
                 place.rows += len(rows)
             yield min(len(batches), place.batches * batch_size)
 
-    def best_weights(self) -> Weights:
-        """A copy of the weights to keep: the averaged ones where there are such."""
-        source = self.average if self.average is not None else self.networks.state_dict()
-        return {name: value.detach().clone() for name, value in source.items()}
+    def judged_weights(self) -> Weights:
+        """The weights that are judged and perhaps kept, no copy: the averaged ones where there are such."""
+        return self.networks.state_dict() if self.average is None else self.average
 
 
 def make_optimiser(networks: Networks, settings: ModelSettings) -> torch.optim.Optimizer:

@@ -4,7 +4,8 @@ History is plain JSON, a record per epoch; the best weights are a copy, never a 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -49,12 +50,24 @@ def evaluate(networks: Networks, weights: Weights, rows: Rows, seed: int) -> tup
     The same draws of z at every call.
     """
     generator = torch_generator(seed, "validate", device=rows.codes.device)
-    own = {name: value.clone() for name, value in networks.state_dict().items()}
-    networks.load_state_dict(weights)
-    loss = networks.validation_loss(rows, generator)
-    nats, active = networks.latent_use(rows)
-    networks.load_state_dict(own)
+    with in_place_of(networks, weights):
+        loss = networks.validation_loss(rows, generator)
+        nats, active = networks.latent_use(rows)
     return loss, nats, active
+
+
+@contextmanager
+def in_place_of(networks: Networks, weights: Weights) -> Iterator[None]:
+    """Let the networks use other weights for a while; nothing is copied."""
+    held = networks.state_dict(keep_vars=True)
+    own = {name: value.data for name, value in held.items()}
+    try:
+        for name, value in held.items():
+            value.data = weights[name]
+        yield
+    finally:
+        for name, value in held.items():
+            value.data = own[name]
 
 
 def size_to_table(settings: ModelSettings, rows: int, columns: int = 1) -> ModelSettings:
@@ -132,12 +145,12 @@ def close_epoch(
         "best": False, "stopped": None,
     }  # fmt: skip
     if held_back is not None:
-        weights = trainer.best_weights()
+        weights = trainer.judged_weights()
         loss, nats, active = evaluate(trainer.networks, weights, held_back, seed)
         loss = trainer.agree(loss)
         record |= {"validation_loss": loss, "kl_per_unit": nats, "active_units": active}
         if loss < course.best_loss:
-            course.best, course.best_loss, course.best_epoch = weights, loss, place.epoch
+            course.keep(weights, loss, place.epoch)
             record["best"] = True
     course.history.append(record)
     return record

@@ -223,6 +223,6 @@ def test_many_codes_are_looked_up_one_by_one_with_the_same_likelihood_and_gradie
     whole = losses_and_gradients()
     monkeypatch.setattr("tvae_core.embedding.MOST_CODES_AT_ONCE", 0)
     monkeypatch.setattr("tvae_core.embedding.GATHERED_NUMBERS", 1_000)
-    for table in (decoder.before, decoder.given):
+    for table in (decoder.before, decoder.given, decoder.fine.token):
         monkeypatch.setattr(table, "forward", None)  # the matrix is not built
     torch.testing.assert_close(losses_and_gradients(), whole, rtol=1e-4, atol=1e-5)
