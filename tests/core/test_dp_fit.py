@@ -136,9 +136,20 @@ def test_a_cell_far_from_the_others_needs_more_to_be_believed():
     deviations = np.zeros(40)
     deviations[5:9] = 50.0
     deviations[[4, 9, 30]] = 2.4
-    assert ends(deviations, cells, cells) == (4, 9)
+    assert ends(deviations, cells, cells + 1) == (4, 9)
     deviations[30] = 3.95
-    assert ends(deviations, cells, cells) == (4, 30)
+    assert ends(deviations, cells, cells + 1) == (4, 30)
+
+
+def test_a_thin_tail_beside_the_rest_is_kept():
+    # Ten rows a cell under noise of twenty: seen only together.
+    generator = np.random.default_rng(0)
+    seen = []
+    for _ in range(40):
+        counts = np.concatenate([np.full(20, 500.0), np.full(80, 10.0), np.zeros(28)])
+        edges, _ = join_noise(np.arange(129), counts + generator.normal(0, 20.0, 128), 20.0)
+        seen.append(edges[-1])
+    assert np.median(seen) > 50
 
 
 def test_noise_alone_never_stretches_a_range():

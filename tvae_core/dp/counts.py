@@ -34,24 +34,23 @@ def ends(deviations: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> tuple
     """The first and the last of the cells in order that hold rows.
 
     deviations: the cells' noisy counts in standard deviations of their noise; starts, stops: where they lie, so that a
-    cell next to others needs less than a distant one: at distance d, what noise reaches with probability
-    `FALSE_END` / (d (d + 1)), which is `FALSE_END` over all distances.
+    cell next to others needs less than a distant one: at distance d (1 for a neighbour), what noise reaches with
+    probability `FALSE_END` / (d (d + 1)), which is `FALSE_END` over all distances.
 
     >>> cells = np.arange(6)
-    >>> ends(np.array([-0.4, 2.4, 30.0, 20.0, 0.3, 2.4]), cells, cells)
+    >>> ends(np.array([-0.4, 2.4, 30.0, 20.0, 0.3, 2.4]), cells, cells + 1)
     (1, 3)
     """
     certain = np.flatnonzero(deviations > CERTAIN)
     certain = certain if len(certain) else np.array([deviations.argmax()])
     last = len(deviations) - 1
-    return last - _outermost(deviations[::-1], -starts[::-1], last - int(certain[0])), _outermost(
-        deviations, stops, int(certain[-1])
-    )
+    below = _outermost(deviations[::-1], -stops[::-1], -starts[::-1], last - int(certain[0]))
+    return last - below, _outermost(deviations, starts, stops, int(certain[-1]))
 
 
-def _outermost(deviations: np.ndarray, places: np.ndarray, last: int) -> int:
+def _outermost(deviations: np.ndarray, starts: np.ndarray, stops: np.ndarray, last: int) -> int:
     while True:
-        distances = (places[last + 1 :] - places[last]).astype(float)
+        distances = (starts[last + 1 :] - stops[last]).astype(float) + 1
         needed = [-NormalDist().inv_cdf(FALSE_END / (d * (d + 1))) for d in distances]
         found = np.flatnonzero(deviations[last + 1 :] > np.array(needed))
         if not len(found):

@@ -157,7 +157,7 @@ def _integers(
     if sizes is not None:
         before, alone = sizes.of(values)
         held, deviation = np.where(alone, (held + before) / 2, held), deviation / np.where(alone, 2**0.5, 1)
-    first, last = ends(held / deviation, values, values)
+    first, last = ends(held / deviation, values, values + 1)
     kept = held > FILLED * deviation
     kept[[first, last]] = True
     kept[:first], kept[last + 1 :] = False, False
