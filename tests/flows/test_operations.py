@@ -1,6 +1,7 @@
 """Two work pools with real workers: what a parent and its training do when one of them is stopped or killed."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -14,10 +15,12 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.notices import WEBHOOK_BLOCK, WEBHOOK_VARIABLE
 from tasks.services.publishing import list_versions
 from tasks.services.store import open_store
 from tests.flows.service import Service, alive, api, running_service
 from tests.processes import wait_until
+from tests.scripted_server import Answer, scripted_server
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -133,10 +136,10 @@ def test_a_stored_sample_is_scored_again_and_published_by_deployments_of_their_o
     assert len(list_versions(open_store(tmp_path / "store"), "releases", "people")) == 1
 
 
-def tvae(service: Service, *arguments: str) -> str:
+def tvae(service: Service, *arguments: str, **changes: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", *arguments],
-        capture_output=True, text=True, env=service.environment, check=False, timeout=120,
+        capture_output=True, text=True, env=service.environment | changes, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -218,6 +221,34 @@ def test_the_doctor_finds_a_service_well_and_names_a_pool_that_is_paused(
             tvae(service, "doctor")
     finally:
         subprocess.run([*command, "resume", "gpu"], env=service.environment, check=True, capture_output=True)
+
+
+def test_a_run_that_crashes_is_told_to_the_webhook_by_the_server(
+    service: Service, parameters: dict[str, Any], datasets: Path
+) -> None:
+    with scripted_server(Answer(200)) as hook:
+        said = tvae(service, "deploy", str(datasets), **{WEBHOOK_VARIABLE: f"{hook.endpoint}/T0KEN"})
+        assert "T0KEN" not in said
+        found = [a for a in api(service.url, "/automations/filter", {}) if a["name"] == "tvae: a run crashed"]
+        (automation,) = found
+        assert automation["enabled"]
+        assert automation["trigger"]["expect"] == ["prefect.flow-run.Crashed"]
+        (action,) = automation["actions"]
+        block = api(service.url, f"/block_documents/{action['block_document_id']}")
+        assert block["name"] == WEBHOOK_BLOCK
+        assert "T0KEN" not in str(block)
+
+        here = parameters | {"train": {"where": "here", "device": "cpu"}}
+        identity = service.create_run("synthesize/cpu", endless(here))
+        run = service.wait_for(identity, "RUNNING")
+        os.kill(process_of(run), signal.SIGKILL)
+        assert service.wait_for(identity)["state_type"] == "CRASHED"
+        wait_until(lambda: bool(hook.requests), 60)
+    ((method, path, body),) = hook.requests
+    assert (method, path) == ("POST", "/T0KEN")
+    notice = json.loads(body)
+    assert notice["event"] == "crashed"
+    assert notice["text"].startswith(f"synthesize ({run['name']}) crashed: ")
 
 
 def test_a_run_that_is_heard_of_no_more_is_ended_as_crashed(service: Service) -> None:
