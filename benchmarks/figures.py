@@ -11,7 +11,7 @@ from common import RESULTS, SCORES, table
 Result = dict[str, Any]
 OURS = {"default": "**ours, `default`**", "reference": "ours, `reference`"}
 RUN_HERE = {"tabularargn": "default", "reference_speed": "reference"}
-STAGES = {"codecs": "codecs", "fit": "fit, one epoch", "sample": "sampling"}
+STAGES = {"codecs": "codecs", "epoch": "one epoch", "sample": "sampling"}
 
 
 def load(folder: Path = RESULTS) -> dict[str, Result]:
@@ -168,32 +168,37 @@ def scale(results: Mapping[str, Result], direction: str) -> str:
         rows.append([f"{run['rows']:,} x {run['columns']:,}", *times, f"{most:.2f}"])
     if runs["slopes"]:
         rows.append(["slope", *(f"{runs['slopes'][stage]:.2f}" for stage in STAGES), ""])
-    return table(head, rows)
+    return table(head, rows) + cut(runs["each"])
 
 
 def ten_million(results: Mapping[str, Result]) -> str:
     """Every stage on one and on ten million planted rows."""
     figures = results["ten_million"]["figures"]
-    stages = {"validate": "validate", "codecs": "codecs", "sample": "draw as many", "score": "score a sample"}
-    head = ["rows x columns", *(f"{label}: processor s" for label in stages.values())]
+    stages = {"validate": "validate", **STAGES, "score": "score of a sample"}
+    head = ["rows x columns", *(f"{label}: processor s" for label in stages.values()), "most memory, GB"]
     rows = []
     for run in figures["each"]:
-        whole = run["rows_per_processor_second"]
-        most = max(run[stage]["peak_bytes"] for stage in (*stages, "fit")) / 1e9
+        most = max(run[stage]["peak_bytes"] for stage in stages) / 1e9
         times = [brief(run[stage]["processor_seconds"]) for stage in stages]
-        rows.append(
-            [f"{run['rows']:,} x {run['columns']}", *times, trained(run), f"{whole:,.0f}", f"{most:.2f}"]
-        )
+        rows.append([f"{run['rows']:,} x {run['columns']}", *times, f"{most:.2f}"])
     grown = [f"{figures['growth'][s]:.2f}" if s in figures["growth"] else "" for s in stages]
-    rows.append(
-        ["a row of the larger over one of the smaller", *grown, "", f"{figures['growth']['epoch']:.2f}", ""]
+    rows.append(["growth by row", *grown, ""])
+    return table(head, rows) + cut(figures["each"])
+
+
+def cut(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Which epochs a time limit cut; empty if none."""
+    short = [
+        f"{run['trained_rows']:,} of {run['training_rows']:,} rows"
+        for run in runs
+        if run["trained_rows"] < run["training_rows"]
+    ]
+    said = "; ".join(short)
+    return (
+        f"\n\nEpochs cut by the clock, their time that of all rows at the rate so far: {said}."
+        if said
+        else ""
     )
-    return table([*head, "trained in one epoch", "rows per processor s", "most memory, GB"], rows)
-
-
-def trained(run: Mapping[str, Any]) -> str:
-    """How far the epoch came, and in what time by the clock."""
-    return f"{run['trained_rows'] / 1e6:,.2f} million rows, {run['epoch_seconds'] / 60:,.0f} min"
 
 
 def provenance(results: Mapping[str, Result], names: Sequence[str]) -> str:

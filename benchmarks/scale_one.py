@@ -5,9 +5,9 @@ stage:
 
 validate (with --whole): `validate_table` against the schema proposed with ranges and categories.
 codecs: `TableCodec.fit`, and the codes of all rows as `fit` makes them, in memory or in a file.
-fit: `TVAE.fit` with one epoch, codecs and prior included; `epoch_seconds` is the epoch alone, by the clock, and
-`trained_rows` the rows that it reached, all unless `--max-minutes` cut it; `rows_per_processor_second` from its first
-step to its last.
+fit: `TVAE.fit` with one epoch, codecs and prior included.
+epoch: of that the epoch alone, `trained_rows` being those that it reached; where `--max-minutes` cut it, its processor
+seconds are those of all rows at the rate from its first step to its last.
 sample: `sample_batches`, written to Parquet as they come.
 score (with --whole): `score_tables` on a random sample of --scored-rows of the table and of what was drawn.
 Processor seconds stand beside seconds by the clock: they don't grow when others use the machine.
@@ -83,22 +83,26 @@ def codecs(source: TableSource, schema: TableSchema) -> dict:
 def fit(args: argparse.Namespace, schema: TableSchema) -> tuple[TVAE, dict]:
     epochs: list[dict] = []
     steps: list[tuple[int, float]] = []
+    training_rows = 0
 
     def on_rows(stage: str, done: int, rows: int) -> None:
+        nonlocal training_rows
         if stage == "epoch 1":
             steps.append((done, time.process_time()))
+            training_rows = rows
 
     settings = {} if args.max_minutes is None else {"max_minutes": args.max_minutes}
     with Stage() as stage:
         model = TVAE(epochs=1, device=args.device, **settings)
         model.fit(args.table, schema, on_epoch=epochs.append, on_rows=on_rows)
-    rows, seconds = (last - first for first, last in zip(steps[0], steps[-1], strict=True))
-    figures = {
-        "epoch_seconds": epochs[0]["seconds"],
-        "trained_rows": steps[-1][0],
-        "rows_per_processor_second": rows / seconds if seconds else 0.0,
+    (first, began), (trained, ended) = steps[0], steps[-1]
+    epoch = {
+        "seconds": epochs[0]["seconds"],
+        "processor_seconds": (ended - began) / max(1, trained - first) * training_rows,
+        "peak_bytes": stage.figures["peak_bytes"],
     }
-    return model, {"fit": stage.figures, "batch_size": model.settings_.batch_size, **figures}
+    figures = {"fit": stage.figures, "epoch": epoch, "trained_rows": trained, "training_rows": training_rows}
+    return model, {**figures, "batch_size": model.settings_.batch_size}
 
 
 def score(real: TableSource, synthetic: TableSource, schema: TableSchema, rows: int) -> dict:
@@ -129,6 +133,7 @@ class Stage:
             "processor_seconds": time.process_time() - self.began[1],
             "peak_bytes": peak_bytes(),
         }
+        print(json.dumps(self.figures), file=sys.stderr, flush=True)
 
 
 def write(model: TVAE, rows: int, path: str) -> None:

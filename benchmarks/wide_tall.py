@@ -1,4 +1,4 @@
-"""Wide and tall planted tables: time and memory of codecs, a fit of one epoch and sampling, as the table grows.
+"""Wide and tall planted tables: time and memory of codecs, an epoch of training and sampling, as the table grows.
 
 Tall: 20 columns, ever more rows. Wide: 10,000 rows, ever more columns. The slope of log(processor
 seconds) over log(size) is 1 where time grows linearly, and below where a fixed cost is still felt; it is taken over
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import common
 
-STAGES = ("codecs", "fit", "sample")
+STAGES = ("codecs", "epoch", "sample")
 
 
 def sizes(text: str) -> list[int]:
@@ -29,6 +29,7 @@ def main() -> None:
     options.add_argument("--columns", type=sizes, default=sizes("20,50,100,300,1000"))
     options.add_argument("--tall-columns", type=int, default=20)
     options.add_argument("--wide-rows", type=int, default=10_000)
+    options.add_argument("--max-minutes", type=float, help="of training, each; see scale_one.py")
     options.add_argument("--device", default="cpu")
     args = options.parse_args()
     where = common.machine()
@@ -52,6 +53,8 @@ def measure(args, rows: int, columns: int) -> dict:
         path = Path(scratch) / "planted.parquet"
         planted.write(path, rows, columns)
         command = [sys.executable, common.HERE / "scale_one.py", path]
+        if args.max_minutes:
+            command += ["--max-minutes", args.max_minutes]
         run = common.run_json([*command, "--device", args.device], threads=args.threads)[-1]
     common.note(f"{rows:,} rows x {columns:,} columns: {run}")
     return run
