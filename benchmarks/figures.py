@@ -107,6 +107,7 @@ def imputation(results: Mapping[str, Result], *, ranges: bool = False) -> str:
     tables = {"adult": "Adult", "default": "Default"}
     labels = {
         "ours": OURS["default"],
+        "unprotected": "ours, `protect_k: 0` like the others",
         "ridge": "IterativeImputer",
         "trees": "IterativeImputer with boosted trees",
         "column": "the column alone: mode, mean, shares",

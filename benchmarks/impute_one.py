@@ -5,7 +5,8 @@
 Reads known.parquet and gaps.parquet in FOLDER, and writes there METHOD-draws.parquet (all fillings under one another)
 and METHOD-point.parquet (one best filling), each where the method has it.
 
-ours: the default preset, fitted to known.parquet; `impute` with several draws.
+ours: the default preset, fitted to known.parquet; `impute` with several draws. unprotected: with `protect_k` 0, so that
+the largest values are not clipped.
 ridge, trees: IterativeImputer on both tables, categories ordinal-encoded, every column of variance 1, with its default
 estimator (BayesianRidge) or gradient-boosted trees.
 """
@@ -26,6 +27,7 @@ from sklearn.linear_model import BayesianRidge
 from tvae_core import TVAE
 
 ROUNDS = 10
+OURS, PEERS = ("ours", "unprotected"), ("ridge", "trees")
 
 
 def main() -> None:
@@ -33,7 +35,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("folder", type=Path)
-    options.add_argument("--method", choices=("ours", "ridge", "trees"), required=True)
+    options.add_argument("--method", choices=(*OURS, *PEERS), required=True)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--draws", type=int, default=50)
     options.add_argument("--epochs", type=int)
@@ -42,11 +44,8 @@ def main() -> None:
     known, gaps = (pd.read_parquet(args.folder / f"{name}.parquet") for name in ("known", "gaps"))
     categorical = args.categorical.split(",")
     began = time.perf_counter()
-    filled = (
-        ours(args, known, gaps, categorical)
-        if args.method == "ours"
-        else peer(args, known, gaps, categorical)
-    )
+    fill = ours if args.method in OURS else peer
+    filled = fill(args, known, gaps, categorical)
     seconds = time.perf_counter() - began
     for kind, table in filled.items():
         table.to_parquet(args.folder / f"{args.method}-{kind}.parquet")
@@ -55,6 +54,8 @@ def main() -> None:
 
 def ours(args, known: pd.DataFrame, gaps: pd.DataFrame, categorical: list[str]) -> dict[str, pd.DataFrame]:
     settings = {} if args.epochs is None else {"epochs": args.epochs}
+    if args.method == "unprotected":
+        settings["protect_k"] = 0
     model = TVAE(seed=args.seed, device="cpu", **settings).fit(known, declared(known, categorical))
     return {"draws": model.impute(gaps, draws=args.draws).reset_index(drop=True)}
 
