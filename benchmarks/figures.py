@@ -115,9 +115,11 @@ def imputation(results: Mapping[str, Result], *, ranges: bool = False) -> str:
     scores = {"accuracy": "accuracy", "rmse": "RMSE, std", "nats": "nats a cell"}
     show = mean_and_range if ranges else lambda figure: number(figure["mean"])
     rows = []
+    measured = results["imputation"]["figures"]
     for method, label in labels.items():
-        each = [results["imputation"]["figures"][name][method]["over_seeds"] for name in tables]
-        rows.append([label, *(show(over[s]) if s in over else "" for over in each for s in scores)])
+        each = [measured[name].get(method, {"over_seeds": {}})["over_seeds"] for name in tables]
+        if any(each):
+            rows.append([label, *(show(over[s]) if s in over else "" for over in each for s in scores)])
     head = [f"{name}: {score}" for name in tables.values() for score in scores.values()]
     return table(["filled by", *head], rows)
 
