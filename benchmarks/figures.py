@@ -11,7 +11,7 @@ from common import RESULTS, SCORES, table
 Result = dict[str, Any]
 OURS = {"default": "**ours, `default`**", "reference": "ours, `reference`"}
 RUN_HERE = {"tabularargn": "default", "reference_speed": "reference"}
-STAGES = {"codecs": "codecs", "epoch": "one epoch", "sample": "sampling"}
+STAGES = {"codecs": "codecs", "fit": "fit, one epoch", "sample": "sampling"}
 
 
 def load(folder: Path = RESULTS) -> dict[str, Result]:
@@ -194,11 +194,11 @@ def cut(runs: Sequence[Mapping[str, Any]]) -> str:
     short = [
         f"{run['trained_rows']:,} of {run['training_rows']:,} rows"
         for run in runs
-        if run["trained_rows"] < run["training_rows"]
+        if run.get("trained_rows", 0) < run.get("training_rows", 0)
     ]
     said = "; ".join(short)
     return (
-        f"\n\nEpochs cut by the clock, their time that of all rows at the rate so far: {said}."
+        f"\n\nEpochs cut by the clock, the time of the other rows added at the rate until then: {said}."
         if said
         else ""
     )
@@ -225,7 +225,7 @@ def busy(results: Mapping[str, Result]) -> str:
     names = [
         f"`{name}`"
         for name, result in results.items()
-        if result["machine"]["load_before"] > result["machine"]["cores"] + 0.5
+        if "machine" in result and result["machine"]["load_before"] > result["machine"]["cores"] + 0.5
     ]
     if not names:
         return ""

@@ -5,9 +5,8 @@ stage:
 
 validate (with --whole): `validate_table` against the schema proposed with ranges and categories.
 codecs: `TableCodec.fit`, and the codes of all rows as `fit` makes them, in memory or in a file.
-fit: `TVAE.fit` with one epoch, codecs and prior included.
-epoch: of that the epoch alone, `trained_rows` being those that it reached; where `--max-minutes` cut it, its processor
-seconds are those of all rows at the rate from its first step to its last.
+fit: `TVAE.fit` with one epoch, codecs and prior included. `trained_rows` are those that it reached; where
+`--max-minutes` cut it, the processor seconds of the other `training_rows` are added at the rate of those reached.
 sample: `sample_batches`, written to Parquet as they come.
 score (with --whole): `score_tables` on a random sample of --scored-rows of the table and of what was drawn.
 Processor seconds stand beside seconds by the clock: they don't grow when others use the machine.
@@ -96,13 +95,10 @@ def fit(args: argparse.Namespace, schema: TableSchema) -> tuple[TVAE, dict]:
         model = TVAE(epochs=1, device=args.device, **settings)
         model.fit(args.table, schema, on_epoch=epochs.append, on_rows=on_rows)
     (first, began), (trained, ended) = steps[0], steps[-1]
-    epoch = {
-        "seconds": epochs[0]["seconds"],
-        "processor_seconds": (ended - began) / max(1, trained - first) * training_rows,
-        "peak_bytes": stage.figures["peak_bytes"],
-    }
-    figures = {"fit": stage.figures, "epoch": epoch, "trained_rows": trained, "training_rows": training_rows}
-    return model, {**figures, "batch_size": model.settings_.batch_size}
+    missing = (training_rows - trained) * (ended - began) / max(1, trained - first)
+    fitted = {**stage.figures, "processor_seconds": stage.figures["processor_seconds"] + missing}
+    reached = {"trained_rows": trained, "training_rows": training_rows, "epoch_seconds": epochs[0]["seconds"]}
+    return model, {"fit": fitted, **reached, "batch_size": model.settings_.batch_size}
 
 
 def score(real: TableSource, synthetic: TableSource, schema: TableSchema, rows: int) -> dict:

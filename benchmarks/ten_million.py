@@ -1,7 +1,7 @@
 """Ten million planted rows through every stage, beside one million: seconds and memory of each.
 
-Validate, codecs, one epoch, as many rows drawn, and a score on a random sample; see scale_one.py. `growth`: processor
-seconds a row of the larger table over those of the smaller.
+Validate, codecs, a fit of one epoch, as many rows drawn, and a score on a random sample; see scale_one.py. `growth`:
+processor seconds a row of the larger table over those of the smaller.
 """
 
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 import common
 from wide_tall import sizes
 
-STAGES = ("validate", "codecs", "epoch", "sample", "score")
+STAGES = ("validate", "codecs", "fit", "sample", "score")
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def measure(args, rows: int) -> dict:
 def growth(small: dict, large: dict) -> dict[str, float]:
     """Processor seconds a row of the large table over those of the small one."""
     out = {}
-    for stage in ("validate", "codecs", "epoch", "sample"):
+    for stage in STAGES[:-1]:
         seconds = [run[stage]["processor_seconds"] / run["rows"] for run in (small, large)]
         out[stage] = seconds[1] / seconds[0]
     return out

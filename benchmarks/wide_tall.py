@@ -1,4 +1,4 @@
-"""Wide and tall planted tables: time and memory of codecs, an epoch of training and sampling, as the table grows.
+"""Wide and tall planted tables: time and memory of codecs, a fit of one epoch and sampling, as the table grows.
 
 Tall: 20 columns, ever more rows. Wide: 10,000 rows, ever more columns. The slope of log(processor
 seconds) over log(size) is 1 where time grows linearly, and below where a fixed cost is still felt; it is taken over
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import common
 
-STAGES = ("codecs", "epoch", "sample")
+STAGES = ("codecs", "fit", "sample")
 
 
 def sizes(text: str) -> list[int]:
