@@ -31,7 +31,9 @@ def brief(seconds: float) -> str:
 
 
 def mean_and_range(figure: Mapping[str, float], digits: int = 3) -> str:
-    ends = (number(figure[key], digits) for key in ("min", "max"))
+    ends = [number(figure[key], digits) for key in ("min", "max")]
+    if ends[0] == ends[1]:
+        return ends[0]
     return f"{number(figure['mean'], digits)} ({' to '.join(ends)})"
 
 

@@ -38,10 +38,14 @@ def readme(results: dict[str, figures.Result]) -> str:
     )
     parts += section(results, "dp", "**Differential privacy** of every row, Adult", figures.private)
     parts += section(
-        results, "imputation", "**Imputation**, a fifth of the cells removed", figures.imputation
+        results,
+        "imputation",
+        "**Imputation**, a fifth of the cells removed (RMSE: lower is better)",
+        figures.imputation,
     )
     parts += section(results, "codec_speed", "**Side by side** in one run", figures.side_by_side)
-    parts += section(results, "ten_million", "**Tall tables**", figures.ten_million)
+    parts += section(results, "wide_tall", "**Tall tables**", lambda r: figures.scale(r, "tall"))
+    parts += section(results, "ten_million", "**Ten million rows**", figures.ten_million)
     warning = figures.busy(results)
     parts += [warning] if warning else []
     parts += ["[How each figure is measured](docs/benchmarks.md), with spreads, wide tables and machines."]
