@@ -1,14 +1,16 @@
 """What a store holds: its releases and generators, each in a line, and two of them side by side."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tasks.services.directories import MANIFEST
-from tasks.services.release_manifest import Document, validate_name
+from tasks.services.release_manifest import Document, parse_manifest, validate_name
 from tasks.services.store import NotFoundError, Store, StoreError
 from tasks.services.verification import read_tombstone
+from tvae_core.errors import FormatError
 
 Kind = Literal["releases", "generators"]
 
@@ -82,6 +84,8 @@ def read_entry(store: Store, kind: Kind, name: str, version: str) -> Entry:
         ) from None
     try:
         manifest = json.loads(content)
+        if kind == "releases":
+            manifest = parse_manifest(content, prefix)
         files = manifest["files"]
         listed = files if isinstance(files, list) else list(files.values())
         created = manifest.get("created") or store.modified(f"{prefix}/{MANIFEST}").isoformat()
@@ -90,16 +94,18 @@ def read_entry(store: Store, kind: Kind, name: str, version: str) -> Entry:
             kind=kind,
             name=name,
             version=version,
-            created=created,
-            digest=manifest["digest"],
+            created=_text(created),
+            digest=_text(manifest["digest"]),
             rows=_rows(listed) if kind == "releases" else None,
             gate=gate_summary(gate) if gate else {},
-            figures=manifest.get("figures", {}),
+            figures={name: _number(value) for name, value in manifest.get("figures", {}).items()},
             retired=read_tombstone(store, prefix),
             size=sum(entry["size"] for entry in listed),
             manifest=manifest,
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except FormatError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, StoreError):
         raise StoreError(
             f"{store.uri_of(f'{prefix}/{MANIFEST}')} is damaged: restore it from a backup"
         ) from None
@@ -135,8 +141,20 @@ def _rows(listed: list[Document]) -> int:
 
 def gate_summary(verdict: Document) -> Document:
     """A verdict in short: its policy, whether it passed, and the figures that missed a rule."""
-    missed = [result["metric"] for result in verdict["results"] if not result["passed"]]
-    return {"policy": verdict.get("policy", ""), "passed": verdict["passed"], "missed": missed}
+    missed = [_text(result["metric"]) for result in verdict["results"] if not result["passed"]]
+    return {"policy": _text(verdict.get("policy", "")), "passed": verdict["passed"], "missed": missed}
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError("not a number")
+    return value
 
 
 def _facts(entry: Entry) -> Document:
