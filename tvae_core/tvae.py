@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from tvae_core.allocation import freed_memory_kept
 from tvae_core.artifact import canonical_json, read_generator, write_generator
 from tvae_core.batches import Batches
 from tvae_core.checkpoints import CheckpointFile, CheckpointKeeper, Checkpoints
@@ -159,7 +160,7 @@ class TVAE:
         train_rows, validation_rows = (
             Batches(table, layout, self.device, np.flatnonzero(side)) for side in (~held_back, held_back)
         )
-        with fast_products():
+        with fast_products(), freed_memory_kept():
             self.history_ = train(
                 self.networks_, train_rows, validation_rows or None, self.settings_, seed=self.seed, **options
             )
