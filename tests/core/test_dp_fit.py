@@ -43,6 +43,7 @@ def test_the_account_adds_up_to_what_was_asked_for(model):
     counts, training = account["parts"]
     assert counts["histograms"] == 5
     assert (training["steps"], training["sample_rate"]) == (16, pytest.approx(375 / 3000))
+    assert [record["epoch"] for record in model.history_] == [1, 2]
     assert max(counts["epsilon_alone"], training["epsilon_alone"]) < account["epsilon"]
 
 

@@ -56,7 +56,7 @@ def train_privately(
     step = _Step(networks, rows, plan, generator)
     average = {name: value.detach().clone() for name, value in networks.state_dict().items()}
     history: list[dict[str, Any]] = []
-    began, per_epoch = time.monotonic(), math.ceil(plan.steps / settings.epochs)
+    began = time.monotonic()
     optimiser = torch.optim.Adam(networks.trained_parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
     for number in range(1, plan.steps + 1):
         rate = min(1.0, number / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * number / plan.steps))
@@ -65,7 +65,7 @@ def train_privately(
         optimiser.step()
         keep = min(AVERAGE_DECAY, number / (10 + number))
         torch._foreach_lerp_(list(average.values()), list(networks.state_dict().values()), 1 - keep)
-        if number % per_epoch == 0 or number == plan.steps:
+        if number * settings.epochs // plan.steps > len(history):
             history.append({"epoch": len(history) + 1, "step": number})
             if on_epoch is not None:
                 on_epoch({**history[-1], "epochs": settings.epochs, "seconds": time.monotonic() - began})
