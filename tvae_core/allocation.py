@@ -5,10 +5,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Parameters of mallopt(3), and what they are when nobody has set them.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-DEFAULT_TRIM_THRESHOLD, DEFAULT_MMAP_MAX = 128 * 1024, 65_536
+# Parameters of mallopt(3).
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 NEVER = -1
+# The default, and the most that glibc raises its thresholds to by itself, which it leaves off once one is set.
+DEFAULT_MMAP_MAX, LARGEST_MMAP_THRESHOLD = 65_536, 2**25
 
 
 @contextmanager
@@ -30,5 +31,6 @@ def freed_memory_kept() -> Iterator[None]:
         yield
     finally:
         libc.mallopt(M_MMAP_MAX, DEFAULT_MMAP_MAX)
-        libc.mallopt(M_TRIM_THRESHOLD, DEFAULT_TRIM_THRESHOLD)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
+        libc.mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_MMAP_THRESHOLD)
         libc.malloc_trim(0)

@@ -13,10 +13,10 @@ PAGES = 100_000_000 // resource.getpagesize()
 GLIBC = Path("/proc/self/statm").exists() and hasattr(ctypes.CDLL(None), "malloc_trim")
 
 
-def fresh_pages():
-    """Pages that the system had to clear for one tensor of 100 MB."""
+def fresh_pages(numbers=25_000_000):
+    """Pages that the system had to clear for one tensor, of 100 MB where nothing is said."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(25_000_000)
+    torch.ones(numbers)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
@@ -30,4 +30,5 @@ def test_freed_memory_serves_the_next_tensor_and_goes_back_in_the_end():
         assert min(fresh_pages() for _ in range(4)) < PAGES / 10
         held = resident_pages()
     assert resident_pages() < held - PAGES / 2
-    assert fresh_pages() > PAGES / 2  # as before
+    assert fresh_pages() > PAGES / 2  # as before, and smaller ones are reused as ever
+    assert min(fresh_pages(1_000_000) for _ in range(4)) < 100
