@@ -51,6 +51,7 @@ def run_config(path: Path, overrides: Iterable[str]) -> None:
 
 def _server() -> contextlib.AbstractContextManager[object]:
     """The server that PREFECT_API_URL or Prefect's profile names; a temporary one without."""
+    from prefect.logging.handlers import APILogHandler
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     if PREFECT_API_URL.value():
@@ -58,6 +59,8 @@ def _server() -> contextlib.AbstractContextManager[object]:
     stack = contextlib.ExitStack()
     url = stack.enter_context(temporary_server())
     stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
+    # Log lines that wait to be sent would be tried for more than a minute after this server is gone.
+    stack.callback(APILogHandler().flush)
     return stack
 
 
