@@ -36,7 +36,7 @@ class CausalDecoder(nn.Module):
     """p(cell | z, cells before it, given cells) for all columns at once.
 
     width: size H of the running state; units: size U of each column's own layers; a column's head has two layers,
-    the second seeing the first ones of the columns before it.
+    the second seeing the first ones of the columns before it, and a linear path around them.
     """
 
     code_offsets: Tensor
@@ -59,6 +59,8 @@ class CausalDecoder(nn.Module):
             ColumnLinear(columns, units, units),
             nn.Parameter(torch.empty(columns, units, units)),
         )
+        # From the running state straight to the features: pairs of columns need no hidden layer, and no dropout.
+        self.direct = nn.Parameter(torch.empty(columns, width, units))
         self.out, self.out_maps = (
             nn.Parameter(torch.empty(tokens, units)),
             RankMaps(layout, units, per_token=True),
@@ -79,7 +81,7 @@ class CausalDecoder(nn.Module):
         columns, units = self.mix.shape[0], self.mix.shape[1]
         for table in (self.before, self.given):
             table.initialise(columns**-0.5, generator)
-        for zero in (self.given_flag, self.without_z, self.bias):
+        for zero in (self.given_flag, self.without_z, self.bias, self.direct):
             nn.init.zeros_(zero)
         nn.init.normal_(self.position, 0.0, 0.3, generator=generator)
         for weight in (self.mix, self.outer):
@@ -157,9 +159,10 @@ class CausalDecoder(nn.Module):
     def _heads(self, state: Tensor, drop: "MaskPool") -> Tensor:
         """Running states (columns, rows, width) -> each column's features (columns, rows, units)."""
         low = drop(F.silu(self.first(normalised(state))))
+        direct = torch.bmm(state, self.direct)
         state = inclusive_sum(torch.bmm(low, self.mix)).add_(state)
         h = low + drop(F.silu(self.second(normalised(state))))
-        return h + torch.bmm(drop(F.silu(self.inner(h))), self.outer)
+        return torch.baddbmm(direct, drop(F.silu(self.inner(h))), self.outer).add_(h)
 
     def _logits(self, h: Tensor) -> Tensor:
         """Features (columns, rows, units) -> flat logits (rows, tokens of all columns)."""
@@ -238,7 +241,7 @@ class CausalDecoder(nn.Module):
         low = F.silu(self.first.one(j, normalised(state)))
         mixed.addmm_(low, self.mix[j])
         h = low + F.silu(self.second.one(j, normalised(state + mixed)))
-        return h + F.silu(self.inner.one(j, h)) @ self.outer[j]
+        return torch.addmm(h, F.silu(self.inner.one(j, h)), self.outer[j]).addmm_(state, self.direct[j])
 
     @torch.no_grad()
     def start_at_margins(self, shares: Tensor) -> None:

@@ -7,7 +7,7 @@ included, and draws every column after the last given cell alone (sampling impor
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,9 +19,10 @@ from tvae_core.likelihood import View, draw_token
 if TYPE_CHECKING:
     from tvae_core.causal import CausalDecoder
 
-# Proposals per row whose last given cell lies in the first half of the columns, and further behind: drawing given cells
-# stays within about three times the cost of drawing none.
+# Proposals per row whose last given cell lies in the first half of the columns, and further behind; the latter differ
+# in the later columns only, from this share of them on. Drawing given cells then costs about three times drawing none.
 CANDIDATES = (3, 2)
+SHARED = 0.3
 CALIBRATION_ROUNDS = 4
 # Rows drawn at a time: what they need fits into a processor's cache.
 ROWS_AT_A_TIME = 1_024
@@ -59,6 +60,10 @@ class Lane:
         """Before the first column."""
         return cls(decoder, tables, base, torch.zeros_like(base))
 
+    def take(self, rows: Tensor) -> "Lane":
+        """Some of the rows (n,), also several times."""
+        return replace(self, base=self.base[rows], mixed=self.mixed[rows])
+
     def column(self, j: int, state: Tensor) -> tuple[Tensor, Tensor]:
         """Column j's features (rows, units) and logits (rows, tokens), given the running sum (rows, width)."""
         h = self.decoder.head_of(j, self.base + state + self.decoder.position[j], self.mixed)
@@ -83,6 +88,14 @@ class Draft:
     known: Tensor | None
     barred: Mapping[int, Sequence[int]]
     ends: set[int]
+
+    def take(self, rows: Tensor, uniforms: Tensor) -> "Draft":
+        """Some of the rows (n,), also several times, that go on with `uniforms` (n, columns, 2)."""
+        given, known = (None if cells is None else cells[rows] for cells in (self.given, self.known))
+        return replace(
+            self, uniforms=uniforms, state=self.state[rows], unseen=self.unseen[rows], codes=self.codes[rows],
+            given=given, known=known,
+        )  # fmt: skip
 
     def bar(self, j: int, logits: Tensor) -> Tensor:
         """Column j's logits without the tokens that are not drawn."""
@@ -196,19 +209,17 @@ def draw_given(
     # The column where the chain takes a row over.
     turn = (view.known * torch.arange(1, columns + 1, device=z.device)).amax(1)
     last = int(turn.max())
-    count = CANDIDATES[int(2 * last > columns)] if bool((turn > view.known.sum(1)).any()) else 1
+    late = 2 * last > columns
+    count = CANDIDATES[int(late)] if bool((turn > view.known.sum(1)).any()) else 1
+    turn = turn.masked_fill(view.z_seen[:, 0], columns)
+    rows = draft(decoder, tables, uniforms, given=given, known=view.known, barred=barred)
+    own = Lane.start(decoder, tables, base)
+    chain = Lane.start(decoder, tables, decoder.without_z.expand_as(base))
+    apart = int(SHARED * last) if late and count > 1 else 0
+    propose(rows, own, chain, turn, range(apart))
     many = torch.arange(len(z), device=z.device).repeat_interleave(count)
-    rows = draft(
-        decoder,
-        tables,
-        spread(uniforms, count),
-        given=given[many],
-        known=view.known[many],
-        barred=barred,
-    )
-    own = Lane.start(decoder, tables, base[many])
-    chain = Lane.start(decoder, tables, decoder.without_z.expand_as(own.base))
-    weight = propose(rows, own, chain, turn.masked_fill(view.z_seen[:, 0], columns)[many], last)
+    rows, own, chain = rows.take(many, spread(uniforms, count)), own.take(many), chain.take(many)
+    weight = propose(rows, own, chain, turn[many], range(apart, last))
     # The number of a known cell's fine place, which nothing else uses, decides among the proposals.
     draws = uniforms[torch.arange(len(z), device=z.device), (turn - 1).clamp(min=0), 1]
     weight = weight.view(-1, count).masked_fill(view.z_seen, 0.0)
@@ -221,22 +232,19 @@ def draw_given(
         torch.where(z_seen, own.base[chosen], chain.base[chosen]),
         torch.where(z_seen, own.mixed[chosen], chain.mixed[chosen]),
     )
-    final = Draft(
-        decoder, tables, uniforms, rows.state[chosen], rows.unseen[chosen], rows.codes[chosen],
-        given, view.known, rows.barred, rows.ends,
-    )  # fmt: skip
+    final = rows.take(chosen, uniforms)
     final.through(rest, first=last)
     return final.codes
 
 
-def propose(rows: Draft, own: Lane, chain: Lane, turn: Tensor, last: int) -> Tensor:
-    """Draw the columns before `last`, and return each row's log-weight (rows,): the chain's likelihood over `own`'s.
+def propose(rows: Draft, own: Lane, chain: Lane, turn: Tensor, columns: range) -> Tensor:
+    """Draw some columns, and return each row's log-weight (rows,) of them: the chain's likelihood over `own`'s.
 
     A row whose last known cell lies further ahead goes on with the chain from column `turn` (rows,) on, unweighed.
     """
     assert rows.known is not None
     weight = torch.zeros(len(turn), device=turn.device)
-    for j in range(last):
+    for j in columns:
         (h, logits), (h_chain, logits_chain) = own.column(j, rows.state), chain.column(j, rows.state)
         logits, logits_chain = rows.bar(j, logits), rows.bar(j, logits_chain)
         over = turn <= j

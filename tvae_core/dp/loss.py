@@ -43,11 +43,12 @@ def negative_log_likelihood(decoder: object, rows: Rows, z: Tensor, tape: Tape) 
     before = inclusive_sum(seen) - seen
     state = tape.offset(decoder.position, before + base)
     low = F.silu(tape.column_linear(decoder.first.weight, decoder.first.bias, normalised(state)))
+    direct = tape.column_linear(decoder.direct, None, state)
     state = state + inclusive_sum(tape.column_linear(decoder.mix, None, low))
     second = tape.column_linear(decoder.second.weight, decoder.second.bias, normalised(state))
     h = low + F.silu(second)
     inner = F.silu(tape.column_linear(decoder.inner.weight, decoder.inner.bias, h))
-    h = h + tape.column_linear(decoder.outer, None, inner)
+    h = h + tape.column_linear(decoder.outer, None, inner) + direct
     logits = tape.logits(decoder.out, decoder.out_maps, decoder.bias, h)
     tokens = decoder.before.token_of_code[rows.codes]
     return segment_cross_entropy(logits, tokens, decoder.segments(z.device)).sum(1)
