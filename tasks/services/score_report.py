@@ -48,9 +48,9 @@ _MEANINGS = {
     "privacy.dcr_share": Meaning("synthetic rows nearer to train than to holdout", "0.5"),
     "privacy.dcr_median_ratio": Meaning("median distance to train / to holdout", "1"),
     "privacy.near_copies": Meaning(
-        "rows that point at a training row, beyond those that do at the holdout", "0"
+        "real rows that odd synthetic rows agree with: share of train", "0.5"
     ),
-    "privacy.near_copies_low": Meaning("its lower end at 95 %", "0 or less"),
+    "privacy.near_copies_low": Meaning("its lower end at 95 %", "0.5 or less"),
     "privacy.nndr": Meaning(
         "closest / second closest training row, lowest twentieth", "the control", "privacy.nndr_holdout"
     ),

@@ -43,22 +43,24 @@ def planted(share: float, flipped: bool, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
 def test_planted_copies_are_seen(share, flipped):
     found = near_copies(TRAIN, HOLDOUT, planted(share, flipped))
-    assert found.low > 0
-    assert found.low < found.excess < 1.5 * share
-    assert found.near_train > found.near_holdout
+    least = 0.5 if share == 0.01 else 0.55  # fifty copies are seen; the policy for partners refuses five times as many
+    assert least < found.low < found.share <= 1
+    # 5,000 training and 4,000 holdout rows: the odds of the two are balanced by their number.
+    odds = found.near_train / 5000 / (found.near_holdout / 4000 + found.near_train / 5000)
+    assert found.share == pytest.approx(odds)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_rows_that_were_not_seen_pass(seed):
-    assert near_copies(TRAIN, HOLDOUT, population(5000, 10 + seed), seed=seed).low <= 0
+    assert near_copies(TRAIN, HOLDOUT, population(5000, 10 + seed), seed=seed).low <= 0.5
 
 
 def test_a_train_much_longer_than_the_holdout_changes_nothing_for_unseen_rows():
-    assert near_copies(population(16000, 5), HOLDOUT[:1000], FRESH).low <= 0
+    assert near_copies(population(16000, 5), HOLDOUT[:1000], FRESH).low <= 0.5
 
 
 def test_copies_of_the_holdout_are_no_risk_for_training_rows():
-    assert near_copies(HOLDOUT, TRAIN, planted(0.2, False)).low <= 0
+    assert near_copies(HOLDOUT, TRAIN, planted(0.2, False)).low <= 0.5
 
 
 def test_one_training_row_repeated_many_times_counts_once():

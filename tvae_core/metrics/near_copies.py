@@ -40,9 +40,10 @@ class NearCopies:
     """Synthetic rows that stand out by their agreement with a training row, against the same with the holdout.
 
     Attributes:
-        excess: share of the synthetic rows that stand out beyond what the holdout explains, where it is most certain.
-        low: lower end of its interval, which holds at 95 % over all the groups that were looked at together; above 0
-            when, and only when, training rows are agreed with beyond the control.
+        share: of the real rows that the synthetic ones which stand out agree with, the share that are training rows,
+            balanced for the tables' lengths and where it is most certainly high; .5 is chance, 1 is a copy of train.
+        low: lower end of its interval, which holds at 95 % over all the groups that were looked at together; 0 where
+            too few rows stand out to tell.
         near_train: different training rows that the rows of that group agree with.
         near_holdout: different holdout rows that they agree with.
         rows: synthetic rows looked at.
@@ -50,7 +51,7 @@ class NearCopies:
         holdout_rows: holdout rows searched.
     """
 
-    excess: float
+    share: float
     low: float
     near_train: int
     near_holdout: int
@@ -85,11 +86,11 @@ def near_copies(
     real = np.concatenate([train, holdout])
     margin, best = _best_agreement(synthetic, real, rng)
     groups = [
-        _excess(best[group], len(train), len(holdout), len(synthetic))
+        _share(best[group], len(train), len(holdout))
         for group in _groups(margin, implausibility(synthetic, real, rng))
     ]
-    excess, low, near_train, near_holdout = max(groups, key=lambda group: group[1])
-    return NearCopies(excess, low, near_train, near_holdout, len(synthetic), len(train), len(holdout))
+    share, low, near_train, near_holdout = max(groups, key=lambda group: group[1])
+    return NearCopies(share, low, near_train, near_holdout, len(synthetic), len(train), len(holdout))
 
 
 def _groups(margin: np.ndarray, odd: np.ndarray) -> Iterator[np.ndarray]:
@@ -103,17 +104,17 @@ def _groups(margin: np.ndarray, odd: np.ndarray) -> Iterator[np.ndarray]:
             yield group[margin[group] > 0]
 
 
-def _excess(best: np.ndarray, train: int, holdout: int, rows: int) -> tuple[float, float, int, int]:
-    """Excess share, its lower end, and the different rows of train and of the holdout that are agreed with."""
+def _share(best: np.ndarray, train: int, holdout: int) -> tuple[float, float, int, int]:
+    """Balanced share of train, its lower end, and the different rows of train and of the holdout agreed with."""
     agreed = np.unique(best)
     near_train, near_holdout = int((agreed < train).sum()), int((agreed >= train).sum())
-    count, odds = near_train + near_holdout, train / holdout
+    count = near_train + near_holdout
     if count < _LEAST_COUNT:
-        return 0.0, 0.0, near_train, near_holdout
+        return 0.5, 0.0, near_train, near_holdout
     z = two_sided(len(IMPLAUSIBLE) * len(OUTSTANDING))
-    share = wilson_interval(near_train, count, z)[0]
-    low, excess = ((s - (1 - s) * odds) * count / rows for s in (share, near_train / count))
-    return excess, low, near_train, near_holdout
+    low = wilson_interval(near_train, count, z)[0]
+    share, low = (s * holdout / (s * holdout + (1 - s) * train) for s in (near_train / count, low))
+    return share, low, near_train, near_holdout
 
 
 def _best_agreement(

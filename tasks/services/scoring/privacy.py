@@ -55,7 +55,7 @@ def _near(scores: Scores, tables: Tables) -> None:
     tables.need_holdout()
     codes = [value_codes(tables.sources[name], tables.schema) for name in ("real", "holdout", "synthetic")]
     found = near_copies(*codes, seed=tables.seed)
-    scores.record("privacy.near_copies", found.excess)
+    scores.record("privacy.near_copies", found.share)
     scores.record("privacy.near_copies_low", found.low)
     scores.explain(
         "privacy.near_copies",
