@@ -60,18 +60,28 @@ def _membership(widths: list[int]) -> Tensor:
     return F.one_hot(member, len(widths)).float()
 
 
+def segment_softmax(flat: Tensor, targets: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
+    """Every column's softmax of flat logits, and -log of it at the targets.
+
+    flat (rows, data_dim); targets (rows, columns) places in it -> (rows, data_dim), (rows, columns). What stands before
+    the first column, in the places of scalars, means nothing.
+    """
+    exps = flat.clamp(-LARGEST_LOGIT, LARGEST_LOGIT).exp_()
+    loss = -flat.gather(1, targets).clamp_(-LARGEST_LOGIT, LARGEST_LOGIT)
+    for tokens, columns, matrix in segments.groups:
+        part = exps[:, tokens]
+        sums = part @ matrix  # (rows, columns of the group)
+        loss[:, columns] += sums.log()
+        part.mul_(sums.reciprocal_() @ matrix.T)  # exps -> softmax, in place
+    return exps, loss
+
+
 class _SegmentCrossEntropy(torch.autograd.Function):
     """-log softmax at the target for every column, with its gradient softmax - one-hot written by hand."""
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, targets: Tensor, segments: Segments) -> Tensor:
-        exps = flat.clamp(-LARGEST_LOGIT, LARGEST_LOGIT).exp_()
-        loss = -flat.gather(1, targets).clamp_(-LARGEST_LOGIT, LARGEST_LOGIT)
-        for tokens, columns, matrix in segments.groups:
-            part = exps[:, tokens]
-            sums = part @ matrix  # (rows, columns of the group)
-            loss[:, columns] += sums.log()
-            part.mul_(sums.reciprocal_() @ matrix.T)  # exps -> softmax, in place
+        exps, loss = segment_softmax(flat, targets, segments)
         ctx.save_for_backward(exps, targets)
         ctx.segments = segments
         return loss

@@ -132,7 +132,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "default": {
         "embedding_dim": 16, "compress_dims": (192, 192), "decompress_dims": (192, 32), "l2scale": 0.25,
-        "loss_factor": 1.0, "free_bits": 3.0, "learning_rate": 5e-3, "dropout": 0.2,
+        "loss_factor": 1.0, "free_bits": 3.0, "learning_rate": 5e-3, "dropout": 0.3,
         "validation_fraction": 0.1, "bins": 64,
     },
 }  # fmt: skip

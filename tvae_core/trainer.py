@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tvae_core.batches import Batches
 from tvae_core.clock import Clock
+from tvae_core.closed_form import ClosedForm
 from tvae_core.distributed import Spread, is_spread
 from tvae_core.errors import TrainingError
 from tvae_core.losses import LossParts
@@ -64,6 +65,7 @@ class Trainer:
     first_loss: float | None = None
     time_share: float = 0.0
     spread: Spread | None = None
+    closed: ClosedForm | None = None
 
     @classmethod
     def at_start(
@@ -82,7 +84,7 @@ class Trainer:
         clock = Clock(None if settings.max_minutes is None else 60 * settings.max_minutes)
         return cls(
             networks, settings, make_optimiser(networks, settings), generator, steps, average, clock,
-            spread=Spread(networks, generator) if is_spread() else None,
+            spread=Spread(networks, generator) if is_spread() else None, closed=ClosedForm.of(networks),
         )  # fmt: skip
 
     def step(self, rows: Rows) -> LossParts | None:
@@ -109,12 +111,16 @@ class Trainer:
         """Put the gradient of a batch's loss into the parameters."""
         if self.spread is not None:
             return self.spread.gradients(rows)
+        if self.closed is not None:
+            return self.closed.step(rows, self.generator)
         parts = self.networks.training_loss(rows, self.generator)
         parts.total.backward()
         return LossParts(*(part.detach() for part in parts))
 
     def _clip_gradients(self) -> bool:
         """Shorten the gradient where columns look at each other; whether it is finite."""
+        if self.closed is not None:
+            return bool(self.closed.flat.norm().isfinite())
         parameters = [p for p in self.networks.trained_parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
         if self.networks.looks:

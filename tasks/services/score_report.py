@@ -47,9 +47,7 @@ _MEANINGS = {
     "privacy.exact_copies_excess": Meaning("copies beyond the holdout's own", "0 or less"),
     "privacy.dcr_share": Meaning("synthetic rows nearer to train than to holdout", "0.5"),
     "privacy.dcr_median_ratio": Meaning("median distance to train / to holdout", "1"),
-    "privacy.near_copies": Meaning(
-        "real rows that odd synthetic rows agree with: share of train", "0.5"
-    ),
+    "privacy.near_copies": Meaning("real rows that odd synthetic rows agree with: share of train", "0.5"),
     "privacy.near_copies_low": Meaning("its lower end at 95 %", "0.5 or less"),
     "privacy.nndr": Meaning(
         "closest / second closest training row, lowest twentieth", "the control", "privacy.nndr_holdout"

@@ -43,7 +43,9 @@ def planted(share: float, flipped: bool, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
 def test_planted_copies_are_seen(share, flipped):
     found = near_copies(TRAIN, HOLDOUT, planted(share, flipped))
-    least = 0.5 if share == 0.01 else 0.55  # fifty copies are seen; the policy for partners refuses five times as many
+    least = (
+        0.5 if share == 0.01 else 0.55
+    )  # fifty copies are seen; the policy for partners refuses five times as many
     assert least < found.low < found.share <= 1
     # 5,000 training and 4,000 holdout rows: the odds of the two are balanced by their number.
     odds = found.near_train / 5000 / (found.near_holdout / 4000 + found.near_train / 5000)
