@@ -136,3 +136,19 @@ def test_rows_that_are_all_alike_tell_nothing_about_membership():
     same = pd.DataFrame({"x": np.ones(50)})
     found = membership(same, same, same)
     assert (found.auc, found.tpr) == (0.5, 0.0)
+
+
+def test_rows_of_one_person_in_both_halves_of_the_holdout_are_no_sign_of_membership():
+    """Four nearly equal rows a person; the synthetic rows are of other people, so nobody can be told."""
+
+    def population(people: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+        random = np.random.default_rng(seed)
+        who = np.repeat(np.arange(people), 4)
+        own = random.normal(size=(people, 6))[who] + random.normal(size=(4 * people, 6)) * 0.02
+        return pd.DataFrame(own, columns=list("abcdef")), who
+
+    (train, _), (holdout, who), (synthetic, _) = (population(400, seed) for seed in (0, 1, 2))
+    assert membership(train, holdout, synthetic).auc > 0.7
+    assert membership(train, holdout, synthetic, entities=who).auc == pytest.approx(0.5, abs=0.06)
+    with pytest.raises(DataError, match="two entities"):
+        membership(train, holdout, synthetic, entities=np.zeros(len(holdout)))

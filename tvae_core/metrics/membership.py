@@ -64,15 +64,18 @@ def membership(
     holdout: pd.DataFrame,
     synthetic: pd.DataFrame,
     *,
+    entities: np.ndarray | None = None,
     rows: int = MEMBERSHIP_ROWS,
     seed: int = 0,
 ) -> Membership:
     """Attack training rows and holdout rows by their density ratio; the rest of the holdout is the reference.
 
-    Half of the holdout at most is attacked, the other half tells how dense the population is.
+    Half of the holdout at most is attacked, the other half tells how dense the population is. `entities` is whose each
+    holdout row is, shape (n,): nobody is in both halves, or a non-member would lie near rows of their own there, which
+    no member does.
 
     Raises:
-        DataError: an empty table, or a holdout of fewer than four rows.
+        DataError: an empty table, a holdout of fewer than four rows, or of a single entity.
     """
     if min(len(train), len(synthetic)) == 0 or len(holdout) < 4:
         raise DataError(
@@ -80,9 +83,18 @@ def membership(
             f"training, {len(holdout)} holdout and {len(synthetic)} synthetic rows"
         )
     rng = np.random.default_rng([seed, 4])
-    shuffled = holdout.iloc[rng.permutation(len(holdout))]
-    outside = shuffled[: min(rows, len(holdout) // 2)]
-    reference = shuffled[len(outside) :][:ATTACK_REFERENCES]
+    shuffled = rng.permutation(len(holdout))
+    half = len(holdout) // 2
+    if entities is not None:
+        codes = np.unique(entities, return_inverse=True)[1]
+        halves = rng.permutation(codes.max() + 1)[codes] < (codes.max() + 1) // 2
+        shuffled = shuffled[np.argsort(~halves[shuffled], kind="stable")]
+        half = int(halves.sum())
+        if half == 0:
+            raise DataError("expected at least two entities in the holdout, however there is one")
+    outside = holdout.iloc[shuffled[: min(rows, half)]]
+    apart = half if entities is not None else len(outside)
+    reference = holdout.iloc[shuffled[apart:][:ATTACK_REFERENCES]]
     inside = train.sample(min(rows, len(train)), random_state=rng)
     made = synthetic.sample(min(ATTACK_REFERENCES, len(synthetic)), random_state=rng)
     *attacked, known, drawn = comparable([inside, outside, reference, made], real=3)

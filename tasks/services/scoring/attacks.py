@@ -46,7 +46,7 @@ def _rare_combinations(scores: Scores, tables: Tables) -> None:
 
 
 def _membership(scores: Scores, tables: Tables) -> None:
-    found = membership(*tables.three, seed=tables.seed)
+    found = membership(*tables.three, entities=tables.groups.get("holdout"), seed=tables.seed)
     counts = {"members": found.members, "non_members": found.non_members, "reference": found.reference}
     scores.record("privacy.membership_auc", found.auc)
     scores.explain("privacy.membership_auc", low=found.low, high=found.high, control=0.5, **counts)
