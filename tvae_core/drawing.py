@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Proposals per row whose last given cell lies in the first half of the columns, and further behind; the latter differ
 # in the later columns only, from this share of them on. Drawing given cells then costs about three times drawing none.
 CANDIDATES = (3, 2)
-SHARED = 0.3
+SHARED = 0.35
 CALIBRATION_ROUNDS = 4
 # Rows drawn at a time: what they need fits into a processor's cache.
 ROWS_AT_A_TIME = 1_024
@@ -216,7 +216,7 @@ def draw_given(
     own = Lane.start(decoder, tables, base)
     chain = Lane.start(decoder, tables, decoder.without_z.expand_as(base))
     apart = int(SHARED * last) if late and count > 1 else 0
-    propose(rows, own, chain, turn, range(apart))
+    propose(rows, own, chain, turn, range(apart), weighed=False)
     many = torch.arange(len(z), device=z.device).repeat_interleave(count)
     rows, own, chain = rows.take(many, spread(uniforms, count)), own.take(many), chain.take(many)
     weight = propose(rows, own, chain, turn[many], range(apart, last))
@@ -237,8 +237,12 @@ def draw_given(
     return final.codes
 
 
-def propose(rows: Draft, own: Lane, chain: Lane, turn: Tensor, columns: range) -> Tensor:
+def propose(
+    rows: Draft, own: Lane, chain: Lane, turn: Tensor, columns: range, *, weighed: bool = True
+) -> Tensor:
     """Draw some columns, and return each row's log-weight (rows,) of them: the chain's likelihood over `own`'s.
+
+    What all proposals of a row share need not be `weighed`.
 
     A row whose last known cell lies further ahead goes on with the chain from column `turn` (rows,) on, unweighed.
     """
@@ -252,6 +256,8 @@ def propose(rows: Draft, own: Lane, chain: Lane, turn: Tensor, columns: range) -
             late = over.unsqueeze(1)
             h, logits = torch.where(late, h_chain, h), torch.where(late, logits_chain, logits)
         rows.place(j, h, logits)
+        if not weighed:
+            continue
         known = rows.known[:, j]
         gain = rows.log_share(j, logits_chain) - rows.log_share(j, logits).masked_fill(known, 0.0)
         if bool(known.any()):
