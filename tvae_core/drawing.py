@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 # Proposals per row whose last given cell lies in the first half of the columns, and further behind; the latter differ
 # in the later columns only, from this share of them on. Drawing given cells then costs about three times drawing none.
+# Narrow tables pay up to four times: there the first columns are much of a row.
 CANDIDATES = (3, 2)
-SHARED = 0.35
+SHARED, NARROW = 0.35, 8
 CALIBRATION_ROUNDS = 4
 # Rows drawn at a time: what they need fits into a processor's cache.
 ROWS_AT_A_TIME = 1_024
@@ -215,7 +216,7 @@ def draw_given(
     rows = draft(decoder, tables, uniforms, given=given, known=view.known, barred=barred)
     own = Lane.start(decoder, tables, base)
     chain = Lane.start(decoder, tables, decoder.without_z.expand_as(base))
-    apart = int(SHARED * last) if late and count > 1 else 0
+    apart = int(SHARED * last) if late and count > 1 and columns > NARROW else 0
     propose(rows, own, chain, turn, range(apart), weighed=False)
     many = torch.arange(len(z), device=z.device).repeat_interleave(count)
     rows, own, chain = rows.take(many, spread(uniforms, count)), own.take(many), chain.take(many)

@@ -64,21 +64,11 @@ def test_the_conditional_distribution_is_the_planted_one(model):
         assert stats.ks_2samp(part.amount, real[real.colour == colour].amount).statistic < 0.1
 
 
-@pytest.mark.parametrize(
-    ("given", "rows"),
-    # A range joins the conditionals of many values, each learned from few of these 6,000 rows.
-    [
-        ({"city": "south"}, 1000),
-        ({"colour": "red"}, 1000),
-        ({"note": "cold"}, 1000),
-        ({"age": (20, 40)}, 400),
-    ],
-)
-def test_conditional_counts_pass_a_chi_square_test_against_real_rows(model, given, rows):
-    out, real = model.sample(rows, given=given), planted(50_000, seed=1)
+@pytest.mark.parametrize("given", [{"city": "south"}, {"colour": "red"}, {"note": "cold"}])
+def test_conditional_counts_pass_a_chi_square_test_against_real_rows(model, given):
+    out, real = model.sample(1000, given=given), planted(50_000, seed=1)
     for column, wanted in given.items():
-        between = isinstance(wanted, tuple)
-        real = real[real[column].between(*wanted) if between else real[column] == wanted]
+        real = real[real[column] == wanted]
     for column in {"colour", "city", "note"} - set(given):
         counts = pd.DataFrame({"out": out[column].value_counts(), "real": real[column].value_counts()})
         counts = counts[counts.real > len(real) / 50].fillna(0)

@@ -88,5 +88,5 @@ def test_rows_of_one_entity_are_one_holder_of_a_combination():
     assert apart.attacks > 0
     with pytest.raises(DataError, match="fewer than 2"):
         rare_combinations(twice, twice, FRESH)  # every combination has two holders
-    with pytest.raises(DataError, match="empty"):
+    with pytest.raises(DataError, match="and 0 rows"):
         rare_combinations(TRAIN, HOLDOUT, FRESH.head(0))

@@ -160,7 +160,8 @@ def test_a_release_says_what_its_stages_took_and_the_digest_does_not(
     assert 0 < rows["train"] < 400
     assert summary["digest"] == run(config_file, f"store={tmp_path / 'other'}")["digest"]
     tables = [json.loads(text) for text in artifacts() if "peak memory" in text and text.startswith("[")]
-    assert [row["stage"] for row in tables[0]] == [*(cost["stage"] for cost in stages), "publish"]
+    named = [[row["stage"] for row in table] for table in tables]  # those of other tests' runs too
+    assert named.count([*(cost["stage"] for cost in stages), "publish"]) >= 2
 
 
 def test_the_same_seed_gives_the_same_release_in_another_store(config_file: Path, tmp_path: Path) -> None:
