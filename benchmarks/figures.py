@@ -162,15 +162,18 @@ def side_by_side(results: Mapping[str, Result]) -> str:
     return table(["Adult", "ours", "peer", "times faster (median of pairs)"], rows)
 
 
+def by_stage(run: Mapping[str, Any], stages: Mapping[str, str]) -> list[str]:
+    """A table's size, the processor time of each stage, and the most memory that one took."""
+    most = max(run[stage]["peak_bytes"] for stage in stages) / 1e9
+    times = [brief(run[stage]["processor_seconds"]) for stage in stages]
+    return [f"{run['rows']:,} x {run['columns']:,}", *times, f"{most:.2f}"]
+
+
 def scale(results: Mapping[str, Result], direction: str) -> str:
     """Time and memory as planted tables grow taller or wider."""
     runs = results["wide_tall"]["figures"][direction]
     head = ["rows x columns", *(f"{label}: processor s" for label in STAGES.values()), "most memory, GB"]
-    rows = []
-    for run in runs["each"]:
-        most = max(run[stage]["peak_bytes"] for stage in STAGES) / 1e9
-        times = [brief(run[stage]["processor_seconds"]) for stage in STAGES]
-        rows.append([f"{run['rows']:,} x {run['columns']:,}", *times, f"{most:.2f}"])
+    rows = [by_stage(run, STAGES) for run in runs["each"]]
     if runs["slopes"]:
         rows.append(["slope", *(f"{runs['slopes'][stage]:.2f}" for stage in STAGES), ""])
     return table(head, rows) + cut(runs["each"])
@@ -181,11 +184,7 @@ def ten_million(results: Mapping[str, Result]) -> str:
     figures = results["ten_million"]["figures"]
     stages = {"validate": "validate", **STAGES, "score": "score of a sample"}
     head = ["rows x columns", *(f"{label}: processor s" for label in stages.values()), "most memory, GB"]
-    rows = []
-    for run in figures["each"]:
-        most = max(run[stage]["peak_bytes"] for stage in stages) / 1e9
-        times = [brief(run[stage]["processor_seconds"]) for stage in stages]
-        rows.append([f"{run['rows']:,} x {run['columns']}", *times, f"{most:.2f}"])
+    rows = [by_stage(run, stages) for run in figures["each"]]
     grown = [f"{figures['growth'][s]:.2f}" if s in figures["growth"] else "" for s in stages]
     rows.append(["growth by row", *grown, ""])
     return table(head, rows) + cut(figures["each"])

@@ -82,9 +82,12 @@ class Trainer:
         steps = math.ceil(rows / settings.batch_size) * settings.epochs
         average = {k: v.detach().clone() for k, v in networks.state_dict().items()} if averaged else None
         clock = Clock(None if settings.max_minutes is None else 60 * settings.max_minutes)
+        spread = Spread(networks, generator) if is_spread() else None
+        # Gradients that are averaged over processes come from autograd, whose hooks send them.
+        closed = ClosedForm.of(networks) if spread is None else None
         return cls(
             networks, settings, make_optimiser(networks, settings), generator, steps, average, clock,
-            spread=Spread(networks, generator) if is_spread() else None, closed=ClosedForm.of(networks),
+            spread=spread, closed=closed,
         )  # fmt: skip
 
     def step(self, rows: Rows) -> LossParts | None:

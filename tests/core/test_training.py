@@ -10,6 +10,7 @@ from tests.core.test_tvae import planted
 from tvae_core import TVAE, TrainingError
 from tvae_core.clock import Clock
 from tvae_core.layout import ColumnLayout, Layout
+from tvae_core.losses import LossParts
 from tvae_core.model import Rows
 from tvae_core.networks import Networks
 from tvae_core.randomness import torch_generator
@@ -69,6 +70,30 @@ def test_the_learning_rate_comes_down_to_nothing_by_the_end_of_the_steps_or_of_t
     assert by_time[-1] == pytest.approx(1e-6)
     assert by_time[1:] == pytest.approx(by_steps[1:], rel=0.2)
     assert by_time[2] == pytest.approx(0.005, rel=0.01)  # half a cosine
+
+
+class OtherRanks:
+    """Gradients as several processes would agree on them: one of them met a loss that is not finite."""
+
+    rank = 0
+
+    def __init__(self, networks, generator):
+        self.networks = networks
+
+    def gradients(self, rows):
+        for parameter in self.networks.trained_parameters():
+            parameter.grad = torch.full_like(parameter, torch.inf)
+        return LossParts(*torch.zeros(3))
+
+
+@pytest.mark.parametrize("preset", ["default", "reference"])
+def test_gradients_of_other_processes_that_are_not_finite_are_skipped_too(monkeypatch, preset):
+    monkeypatch.setattr("tvae_core.trainer.is_spread", lambda: True)
+    monkeypatch.setattr("tvae_core.trainer.Spread", OtherRanks)
+    training = trainer(preset=preset)
+    before = [p.detach().clone() for p in training.networks.trained_parameters()]
+    assert training.step(Rows(torch.tensor([[0, 3], [2, 7]]), torch.zeros(2, 0))) is None
+    assert all(torch.equal(p, b) for p, b in zip(training.networks.trained_parameters(), before, strict=True))
 
 
 def poison(monkeypatch, bad_steps):
