@@ -18,7 +18,7 @@ from tvae_core.drawing import ROWS_AT_A_TIME, Tables, draw_from_prior, draw_give
 from tvae_core.embedding import CodeTable, RankMaps
 from tvae_core.fine import FinePlaces
 from tvae_core.layout import Layout
-from tvae_core.likelihood import Noise, View
+from tvae_core.likelihood import Noise, View, draw_share
 from tvae_core.losses import SegmentsOnce, segment_cross_entropy
 from tvae_core.model import Rows
 from tvae_core.randommask import MaskPool
@@ -265,14 +265,6 @@ class CausalDecoder(nn.Module):
 
     def project(self) -> None:
         """Nothing to keep in range."""
-
-
-def draw_share(shares: Tensor, draws: Tensor) -> Tensor:
-    """Invert the cumulative sum of shares (rows, codes), not normalised, at draws (rows,) -> codes (rows,)."""
-    steps = shares.double().cumsum(1)
-    places = (draws * steps[:, -1]).unsqueeze(1)
-    chosen = torch.searchsorted(steps, places, right=True).squeeze(1)
-    return chosen.clamp_(max=shares.shape[1] - 1)
 
 
 def normalised(state: Tensor) -> Tensor:

@@ -14,16 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tvae_core.likelihood import View, draw_token
+from tvae_core.likelihood import View, draw_share, draw_token
 
 if TYPE_CHECKING:
     from tvae_core.causal import CausalDecoder
 
-# Proposals per row whose last given cell lies in the first half of the columns, and further behind; the latter differ
-# in the later columns only, from this share of them on. Drawing given cells then costs about three times drawing none.
-# Narrow tables pay up to four times: there the first columns are much of a row.
-CANDIDATES = (3, 2)
-SHARED, NARROW = 0.35, 8
+# Drawing under conditions costs at most about this many times what drawing without them does.
+COST = 2.8
 CALIBRATION_ROUNDS = 4
 # Rows drawn at a time: what they need fits into a processor's cache.
 ROWS_AT_A_TIME = 1_024
@@ -110,6 +107,20 @@ class Draft:
         code = self.decoder.fine.draw(j, h, token, self.uniforms[:, j, 1], self.tables.fine)
         if self.given is not None and self.known is not None:
             code = torch.where(self.known[:, j], self.given[:, j], code)
+        self.show(j, code)
+
+    def place_share(self, j: int, h: Tensor, logits: Tensor, shares: Tensor) -> Tensor:
+        """Draw column j from what is allowed of its codes (codes of the column,), and show it to later columns.
+
+        Returns the log-probability (rows,) of what is allowed.
+        """
+        allowed = self.decoder.fine.spread(j, h, torch.softmax(logits, dim=1)) * shares
+        drawn = draw_share(allowed, self.uniforms[:, j, 0])
+        self.show(j, drawn + self.decoder.code_offsets[j])
+        return allowed.sum(1).log()
+
+    def show(self, j: int, code: Tensor) -> None:
+        """Set column j's cells (rows,), which later columns see."""
         self.codes[:, j] = code
         self.unseen += F.embedding(code, self.tables.before)
         if j in self.ends:
@@ -210,17 +221,16 @@ def draw_given(
     # The column where the chain takes a row over.
     turn = (view.known * torch.arange(1, columns + 1, device=z.device)).amax(1)
     last = int(turn.max())
-    late = 2 * last > columns
-    count = CANDIDATES[int(late)] if bool((turn > view.known.sum(1)).any()) else 1
+    count, apart = effort(reach(last, columns)) if bool((turn > view.known.sum(1)).any()) else (1, 0.0)
     turn = turn.masked_fill(view.z_seen[:, 0], columns)
     rows = draft(decoder, tables, uniforms, given=given, known=view.known, barred=barred)
     own = Lane.start(decoder, tables, base)
     chain = Lane.start(decoder, tables, decoder.without_z.expand_as(base))
-    apart = int(SHARED * last) if late and count > 1 and columns > NARROW else 0
-    propose(rows, own, chain, turn, range(apart), weighed=False)
+    shared = range(int(apart * columns))
+    propose(rows, own, chain, turn, shared, weighed=False)
     many = torch.arange(len(z), device=z.device).repeat_interleave(count)
     rows, own, chain = rows.take(many, spread(uniforms, count)), own.take(many), chain.take(many)
-    weight = propose(rows, own, chain, turn[many], range(apart, last))
+    weight = propose(rows, own, chain, turn[many], range(len(shared), last))
     # The number of a known cell's fine place, which nothing else uses, decides among the proposals.
     draws = uniforms[torch.arange(len(z), device=z.device), (turn - 1).clamp(min=0), 1]
     weight = weight.view(-1, count).masked_fill(view.z_seen, 0.0)
@@ -267,6 +277,29 @@ def propose(
         # Where the chain has taken over, both are the same: no gain.
         weight += gain.nan_to_num(0.0, 0.0, 0.0)
     return weight
+
+
+def reach(last: int, columns: int) -> float:
+    """The share of a row's work up to column `last`, one past the last condition: to begin a row costs two columns.
+
+    >>> reach(3, 8), reach(8, 8)
+    (0.5, 1.0)
+    """
+    return (last + 2) / (columns + 2)
+
+
+def effort(share: float) -> tuple[int, float]:
+    """Proposals for each row whose last given cell `share` of the work reaches, and up to which share all are alike.
+
+    Two descriptions are followed through `count` proposals up to that cell, and one row through the rest: that costs
+    2 * (apart + count * (share - apart)) + 1 - share, and a fifth for choosing.
+
+    >>> effort(0.2), effort(0.5), effort(1.0)
+    ((3, 0.0), (2, 0.0), (2, 0.7))
+    """
+    if 1.2 + 5 * share <= COST:
+        return 3, 0.0
+    return 2, round(max(0.0, (1.2 + 3 * share - COST) / 2), 6)
 
 
 def spread(uniforms: Tensor, count: int) -> Tensor:

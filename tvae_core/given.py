@@ -1,7 +1,7 @@
 """What is known of rows before they are drawn: conditions that all rows meet, or the cells of a frame, row by row.
 
-Known cells are seen by every other column, so the rest is drawn from the model's own conditional, never by drawing
-and throwing away.
+Known cells are seen by every other column, so the rest is drawn from the model's own conditional; conditions that all
+rows meet may also choose among proposals of free rows (pooling.py).
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,15 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from tvae_core.causal import CausalDecoder, draw_share
+from tvae_core.causal import CausalDecoder
 from tvae_core.codecs.asked import typed_cells
 from tvae_core.codecs.categorical import like_dictionary, plain_values
 from tvae_core.conditions import ColumnCondition
+from tvae_core.drawing import reach
 from tvae_core.errors import ConditionError, DataError
-from tvae_core.likelihood import View
+from tvae_core.likelihood import View, draw_share
 from tvae_core.model import Rows
+from tvae_core.pooling import Limits, most_proposals
 from tvae_core.sources import table_from_frame
 from tvae_core.table import TableCodec
 
@@ -48,18 +50,46 @@ def view_of(known: Tensor) -> View:
 
 
 class GivenConditions:
-    """The same conditions for every row.
+    """The same conditions for every row: `limits` for rows chosen from a pool, `block` for rows drawn given cells.
 
-    A column that may take several codes is drawn first, from its share of the training rows or, once other cells are
-    known, from the model's conditional, restricted to what is allowed. With several such columns the joint drawn is
-    weighted by what each later restriction leaves of it, and resampled (sampling importance resampling: Rubin 1987).
+    Given cells: a column that may take several codes is drawn first, from its share of the training rows or, once
+    other cells are known, from the model's conditional, restricted to what is allowed. With several such columns the
+    joint drawn is weighted by what each later restriction leaves of it, and resampled (sampling importance resampling:
+    Rubin 1987).
     """
 
     def __init__(self, codec: TableCodec, conditions: Sequence[ColumnCondition]) -> None:
         self.conditions = list(conditions)
         places = [c.name for c in codec.modelled]
         self.columns = [places.index(c.column) for c in self.conditions]
+        self.all_columns = len(places)
         self.outputs = [codec.schema.names.index(c.column) for c in self.conditions]
+
+    @property
+    def proposals(self) -> int:
+        """The most proposals for each row of a pool."""
+        return most_proposals(reach(1 + max(self.columns), self.all_columns))
+
+    def limits(self, decoder: CausalDecoder, uniforms: Tensor) -> Limits:
+        """What the conditions leave of rows with these numbers (rows, columns, 2)."""
+        size, device = len(uniforms), uniforms.device
+        codes = decoder.code_offsets.expand(size, -1).clone()
+        known = torch.zeros(codes.shape, dtype=torch.bool, device=device)
+        groups = torch.zeros(size, dtype=torch.int64, device=device)
+        several: dict[int, Tensor] = {}
+        for column, condition in zip(self.columns, self.conditions, strict=True):
+            allowed = np.flatnonzero(condition.shares)
+            if condition.target is not None:
+                target = torch.from_numpy(condition.target).to(device).expand(size, -1)
+                level = draw_share(target, uniforms[:, column, 0])
+                codes[:, column] += level
+                groups = groups * target.shape[1] + level
+            elif len(allowed) == 1:
+                codes[:, column] += int(allowed[0])
+            else:
+                several[column] = torch.from_numpy(condition.shares).float().to(device)
+            known[:, column] = column not in several
+        return Limits(codes, known, several, groups)
 
     def block(self, decoder: CausalDecoder, first: int, size: int, uniforms: Tensor) -> tuple[Rows, View]:
         """See `Given`."""

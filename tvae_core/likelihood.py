@@ -57,6 +57,14 @@ def draw_token(logits: Tensor, draws: Tensor) -> Tensor:
     return levels.clamp_(max=logits.shape[1] - 1)
 
 
+def draw_share(shares: Tensor, draws: Tensor) -> Tensor:
+    """Invert the cumulative sum of shares (rows, codes), not normalised, at draws (rows,) -> codes (rows,)."""
+    steps = shares.double().cumsum(1)
+    places = (draws * steps[:, -1]).unsqueeze(1)
+    chosen = torch.searchsorted(steps, places, right=True).squeeze(1)
+    return chosen.clamp_(max=shares.shape[1] - 1)
+
+
 class IndependentLikelihood(nn.Module):
     """The paper's likelihood: every column independent of the others given z; codes are tokens."""
 

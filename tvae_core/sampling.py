@@ -5,18 +5,21 @@ number. So row i of a sample depends on the generator, the seed and i alone: not
 which batches they are handed out, or which process draws which block.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from tvae_core.causal import CausalDecoder
-from tvae_core.drawing import Tables
-from tvae_core.given import Given
+from tvae_core.drawing import ROWS_AT_A_TIME, Tables
+from tvae_core.given import Given, GivenConditions
 from tvae_core.layout import Layout
 from tvae_core.likelihood import Noise
+from tvae_core.model import Rows
 from tvae_core.networks import Networks
+from tvae_core.pooling import draw_within, proposals_needed
 from tvae_core.products import fast_products
 from tvae_core.randomness import numpy_generator, torch_generator
 from tvae_core.table import EncodedTable, TableCodec
@@ -24,6 +27,8 @@ from tvae_core.table import EncodedTable, TableCodec
 LARGEST_BLOCK, SMALLEST_BLOCK = 8_192, 64
 # A block's random numbers and largest softmax hold about this many numbers at most.
 BLOCK_NUMBERS = 2**24
+# The pool that shows whether pools serve: it is the same for a condition, whatever the sample's seed.
+ROWS_OF_FIRST_POOL, FIRST_SEED = 256, 0
 
 
 def block_rows(layout: Layout) -> int:
@@ -53,13 +58,12 @@ def sample_blocks(
     """Draw rows block by block; the first and the last block are drawn whole and cut."""
     size = block_rows(codec.layout)
     end = request.first + request.rows
-    decoder, given = networks.decoder, request.given is not None
     with fast_products():
-        tables = decoder.tables(given=given) if isinstance(decoder, CausalDecoder) else None
+        way = way_of(networks, codec, request, device)
     for block in range(request.first // size, -(-end // size) if request.rows else 0):
         start = block * size
         with fast_products():
-            encoded = draw_block(networks, codec, request, block, device, tables)
+            encoded = draw_block(networks, codec, request, block, device, way)
         places = numpy_generator(request.seed, "place in code", block).random((size, len(codec.codecs)))
         if request.given is not None:
             places = request.given.narrow(encoded.codes, places)
@@ -68,32 +72,88 @@ def sample_blocks(
         yield batch if request.given is None else request.given.finish(batch, low)
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a request's rows are drawn.
+
+    tables: what drawing many rows makes of the weights once (None for a decoder that makes nothing of them). pool: the
+    conditions that choose rows from a pool of proposals, or None. proposals: for each row.
+    """
+
+    tables: Tables | None = None
+    pool: GivenConditions | None = None
+    proposals: int = 1
+
+
+@torch.no_grad()
+def way_of(networks: Networks, codec: TableCodec, request: Request, device: torch.device) -> Way:
+    """Rows with conditions come from a pool where a first one shows that it serves; else from what is given."""
+    decoder, given = networks.decoder, request.given
+    if not isinstance(decoder, CausalDecoder):
+        return Way()
+    if isinstance(given, GivenConditions) and request.decoding_steps is None:
+        tables = decoder.tables(given=False)
+        way = Way(tables, given, given.proposals)
+        generator = torch_generator(FIRST_SEED, "first pool")
+        z, noise = draw_noise(networks, codec.layout, ROWS_OF_FIRST_POOL, way, generator, device)
+        limits = given.limits(decoder, noise.uniforms)
+        barred = codec.barred_tokens(present=request.present)
+        weight = draw_within(
+            decoder, tables, z.view(way.proposals, -1, z.shape[1]), noise.uniforms, limits, barred
+        )[1]
+        needed = proposals_needed(weight, limits.groups)
+        if needed is not None:
+            return replace(way, proposals=needed)
+    return Way(decoder.tables(given=given is not None))
+
+
 @torch.no_grad()
 def draw_block(
-    networks: Networks,
-    codec: TableCodec,
-    request: Request,
-    block: int,
-    device: torch.device,
-    tables: Tables | None,
+    networks: Networks, codec: TableCodec, request: Request, block: int, device: torch.device, way: Way
 ) -> EncodedTable:
     """Draw z from the prior and rows from the decoder, all random numbers from the block's own CPU generator."""
-    layout = codec.layout
+    layout, decoder = codec.layout, networks.decoder
     size, generator = block_rows(layout), torch_generator(request.seed, "sample", block)
-    uniforms = torch.rand(size, generator=generator).to(device)
-    normals = torch.randn(size, networks.prior.means.shape[1], generator=generator).to(device)
-    z, noise = networks.prior.draw(uniforms, normals), Noise.draw(size, layout, generator, device)
-    decoder = networks.decoder
+    z, noise = draw_noise(networks, layout, size, way, generator, device)
     barred = codec.barred_tokens(present=request.present)
     if not isinstance(decoder, CausalDecoder):
         rows = decoder.draw(z, noise, barred=barred)
+    elif way.pool is not None:
+        rows = draw_pooled(decoder, way, z, noise, barred)
     else:
         known, view = (None, None)
         if request.given is not None:
             known, view = request.given.block(decoder, block * size, size, noise.uniforms)
-        rows = decoder.draw(z, noise, known, view, steps=request.decoding_steps, barred=barred, tables=tables)
+        steps = request.decoding_steps
+        rows = decoder.draw(z, noise, known, view, steps=steps, barred=barred, tables=way.tables)
     codes = rows.codes.cpu().numpy() - layout.code_offsets
     return EncodedTable(codes.astype(layout.code_dtype), rows.scalars.float().cpu().numpy())
+
+
+def draw_noise(
+    networks: Networks, layout: Layout, size: int, way: Way, generator: torch.Generator, device: torch.device
+) -> tuple[Tensor, Noise]:
+    """z (proposals * size, D) from the prior, and the cells' random numbers."""
+    draws = size * way.proposals
+    uniforms = torch.rand(draws, generator=generator).to(device)
+    normals = torch.randn(draws, networks.prior.means.shape[1], generator=generator).to(device)
+    return networks.prior.draw(uniforms, normals), Noise.draw(size, layout, generator, device)
+
+
+def draw_pooled(
+    decoder: CausalDecoder, way: Way, z: Tensor, noise: Noise, barred: Mapping[int, Sequence[int]]
+) -> Rows:
+    """Rows chosen from pools, each of a limited size."""
+    assert way.pool is not None and way.tables is not None
+    limits = way.pool.limits(decoder, noise.uniforms)
+    proposed = z.view(way.proposals, -1, z.shape[1])
+    codes = [
+        draw_within(decoder, way.tables, proposed[:, part], noise.uniforms[part], limits.rows(part), barred)[
+            0
+        ]
+        for part in torch.arange(proposed.shape[1], device=z.device).split(ROWS_AT_A_TIME)
+    ]
+    return Rows(torch.cat(codes), noise.normals)
 
 
 def rebatch(

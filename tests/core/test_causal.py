@@ -113,7 +113,7 @@ def test_proposals_are_weighed_by_the_chain_that_sees_only_the_cells_before(monk
     chain = share_of_second(decoder.nll(both, torch.zeros(2, 3), nothing, None))
     assert abs(chain - own) > 0.01
     noise = Noise.draw(count, LAYOUT, torch_generator(2, "draw"), torch.device("cpu"))
-    monkeypatch.setattr("tvae_core.drawing.CANDIDATES", (64, 64))
+    monkeypatch.setattr("tvae_core.drawing.effort", lambda share: (64, 0.0))
     drawn = decoder.draw(torch.randn(count, 3), noise, given, view)
     assert torch.equal(drawn.codes[:, 1:], given.codes[:, 1:])
     assert (drawn.codes[:, 0] == 1).float().mean().item() == pytest.approx(chain, abs=0.01)

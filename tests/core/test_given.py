@@ -64,11 +64,18 @@ def test_the_conditional_distribution_is_the_planted_one(model):
         assert stats.ks_2samp(part.amount, real[real.colour == colour].amount).statistic < 0.1
 
 
-@pytest.mark.parametrize("given", [{"city": "south"}, {"colour": "red"}, {"note": "cold"}])
+@pytest.mark.parametrize(
+    "given",
+    [{"city": "south"}, {"colour": "red"}, {"note": "cold"}, {"age": (20, 40)}, {"amount": (150.0, None)}],
+)
 def test_conditional_counts_pass_a_chi_square_test_against_real_rows(model, given):
     out, real = model.sample(1000, given=given), planted(50_000, seed=1)
     for column, wanted in given.items():
-        real = real[real[column] == wanted]
+        if isinstance(wanted, tuple):
+            low, high = (None if end is None else float(end) for end in wanted)
+            real = real[real[column].between(low or -np.inf, high or np.inf)]
+        else:
+            real = real[real[column] == wanted]
     for column in {"colour", "city", "note"} - set(given):
         counts = pd.DataFrame({"out": out[column].value_counts(), "real": real[column].value_counts()})
         counts = counts[counts.real > len(real) / 50].fillna(0)
