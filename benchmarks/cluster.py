@@ -1,10 +1,10 @@
 """How much faster a sample is drawn by a Dask cluster of this machine than by one process; the bytes are compared too.
 
-`python benchmarks/cluster.py --rows 400000 --workers 2`. A cluster takes seconds to start, whatever it draws:
-that time is measured by itself, on a sample of one row for each worker, and both rates are given, with it and without.
+A cluster takes seconds to start, whatever it draws: that time is measured by itself, on a sample of one row for each
+worker, and both rates are given, with it and without. One process and each worker have `--threads` threads.
 """
 
-import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -17,9 +17,12 @@ PARTS = 8
 
 def main() -> None:
     options = common.parser(__doc__)
-    options.add_argument("--rows", type=int, default=400_000)
+    options.add_argument("--rows", type=int, default=3_200_000)
     options.add_argument("--workers", type=int, default=2)
     args = options.parse_args()
+    # Before torch is imported, here and in the workers: one process and each worker have the same threads.
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    where = common.machine()
 
     from prefect.testing.utilities import prefect_test_harness
 
@@ -42,8 +45,7 @@ def main() -> None:
         "speed_up_without_start": round(one["seconds"] / drawing, 2),
         "same_bytes": one["digest"] == many["digest"],
     }
-    print(json.dumps(found, indent=2))
-    (args.results / "cluster.json").write_text(json.dumps(found, indent=2) + "\n")
+    common.write_result(args, where, found)
 
 
 def fit(folder: Path) -> Path:

@@ -190,6 +190,58 @@ def ten_million(results: Mapping[str, Result]) -> str:
     return table(head, rows) + cut(figures["each"])
 
 
+def conditional(results: Mapping[str, Result]) -> str:
+    """How near rows under a condition come to the real ones that meet it, and what they cost."""
+    head = [
+        "Adult, 10,000 rows",
+        "distance",
+        "real halves",
+        "free rows that meet it",
+        "times a free row's cost",
+    ]
+    rows = [
+        [name, *(number(f[key]) for key in ("distance", "halves", "thrown_away")), f"{f['cost']:.1f}"]
+        for name, f in results["conditional"]["figures"].items()
+    ]
+    return table(head, rows)
+
+
+def scoring(results: Mapping[str, Result]) -> str:
+    """A full report's time and memory."""
+    rows = [
+        [name, *(f"{f[key]:.0f}" for key in ("seconds", "processor_seconds")), f"{f['peak_bytes'] / 1e9:.2f}"]
+        for name, f in results["scoring"]["figures"].items()
+    ]
+    return table(["table", "s", "processor s", "most memory, GB"], rows)
+
+
+def operation(results: Mapping[str, Result]) -> str:
+    """Faults survived, and what a cluster gains."""
+    rows = []
+    if "kill_matrix" in results:
+        f = results["kill_matrix"]["figures"]
+        rows += [
+            ["runs struck by a fault", f"{f['runs']}"],
+            ["of them Completed, after a second run or by themselves", f"{f['completed']}"],
+            ["of them with the undisturbed run's digest", f"{f['same_digest']}"],
+            ["partial releases", f"{f['partial_releases']}"],
+        ]
+    if "cluster" in results:
+        f = results["cluster"]["figures"]
+        rows += [
+            [
+                f"sampling {f['rows']:,} rows on Dask, {f['workers']} workers: times faster",
+                f"{f['speed_up']:.2f}",
+            ],
+            [
+                f"without the cluster's start of {f['start_seconds']:.0f} s",
+                f"{f['speed_up_without_start']:.2f}",
+            ],
+            ["the same bytes", "yes" if f["same_bytes"] else "NO"],
+        ]
+    return table(["", ""], rows)
+
+
 def cut(runs: Sequence[Mapping[str, Any]]) -> str:
     """Which epochs a time limit cut; empty if none."""
     short = [

@@ -321,6 +321,7 @@ def main() -> None:
     args = options.parse_args()
     cases = itertools.product(args.moments.split(","), args.stages.split(","), args.faults.split(","))
     outcomes: list[Outcome] = []
+    where = common.machine()
     with site() as at:
         store = f"s3://{at.bucket}/undisturbed"
         if (state := at.finish(at.submit(parameters(at, store)))) != "COMPLETED":
@@ -331,7 +332,7 @@ def main() -> None:
             outcome = run_case(at, stage, moment, fault, expected, args.down)
             outcomes.append(outcome)
             print(json.dumps(asdict(outcome)), flush=True)
-            write(args.results, outcomes, args.down)
+            write(args.results, outcomes, args.down, where)
     good = sum(
         o.struck and o.state == "COMPLETED" and o.same_digest and not o.partial_releases for o in outcomes
     )
@@ -341,19 +342,24 @@ def main() -> None:
     sys.exit(good != len(outcomes))
 
 
-def write(folder: Path, outcomes: list[Outcome], down: float) -> None:
-    """The figures so far."""
+def write(folder: Path, outcomes: list[Outcome], down: float, where: dict[str, Any]) -> None:
+    """The figures so far; cases of an earlier run stay until they are run again."""
+    path = folder / "kill_matrix.json"
+    earlier = json.loads(path.read_text())["cases"] if path.exists() else []
+    cases = {(case["moment"], case["stage"], case["fault"]): case for case in earlier}
+    cases |= {(o.moment, o.stage, o.fault): asdict(o) for o in outcomes}
+    each = list(cases.values())
     summary = {
-        "runs": len(outcomes),
-        "completed": sum(o.state == "COMPLETED" for o in outcomes),
-        "same_digest": sum(o.same_digest for o in outcomes),
-        "partial_releases": sum(o.partial_releases for o in outcomes),
-        "without_a_second_run": sum(o.runs == 1 for o in outcomes),
+        "runs": len(each),
+        "completed": sum(case["state"] == "COMPLETED" for case in each),
+        "same_digest": sum(case["same_digest"] for case in each),
+        "partial_releases": sum(case["partial_releases"] for case in each),
+        "without_a_second_run": sum(case["runs"] == 1 for case in each),
         "store_down_seconds": down,
     }
-    document = {"summary": summary, "cases": [asdict(o) for o in outcomes]}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "kill_matrix.json").write_text(json.dumps(document, indent=2) + "\n")
+    document = {"machine": where, "options": {"threads": 1}, "figures": summary, "cases": each}
+    path.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

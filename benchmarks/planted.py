@@ -15,13 +15,16 @@ LEVELS = np.array([f"level {n}" for n in range(12)])
 CAUSES = 3
 
 
-def write(path: Path, rows: int, columns: int, *, seed: int = 0) -> None:
-    """`rows` x `columns` in row groups of at most 100,000; memory is kept small where the table is wide."""
+def write(path: Path, rows: int, columns: int, *, seed: int = 0, draw: int = 0) -> None:
+    """`rows` x `columns` in row groups of at most 100,000; memory is kept small where the table is wide.
+
+    Tables of one `seed` and another `draw` have the same distribution and other rows.
+    """
     weights = np.random.default_rng(seed).normal(size=(columns, CAUSES))
     group = max(1_000, min(ROWS_PER_GROUP, 20_000_000 // columns))
     writer = None
     for number, first in enumerate(range(0, rows, group)):
-        generator = np.random.default_rng([seed, number])
+        generator = np.random.default_rng([seed, number, draw] if draw else [seed, number])
         part = table(min(group, rows - first), weights, generator)
         writer = writer or pq.ParquetWriter(path, part.schema)
         writer.write_table(part)

@@ -10,8 +10,8 @@ from common import RESULTS, ROOT
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 ORDER = (
-    "adult", "tabularargn", "reference_speed", "published", "default_table", "clean_split", "dp", "imputation",
-    "codec_speed", "wide_tall", "ten_million",
+    "adult", "tabularargn", "reference_speed", "published", "default_table", "clean_split", "conditional", "dp",
+    "imputation", "codec_speed", "wide_tall", "ten_million", "scoring", "kill_matrix", "cluster",
 )  # fmt: skip
 PICTURES = {"adult": "Fidelity against fitting time", "scale": "Time against size"}
 
@@ -35,6 +35,9 @@ def readme(results: dict[str, figures.Result]) -> str:
     parts += section(results, "default_table", "**Default of Credit Card Clients**", figures.default_table)
     parts += section(
         results, "clean_split", "**Privacy**, Adult without duplicates in halves", figures.privacy
+    )
+    parts += section(
+        results, "conditional", "**Conditions** (distance: lower is better)", figures.conditional
     )
     parts += section(results, "dp", "**Differential privacy** of every row, Adult", figures.private)
     parts += section(
@@ -63,11 +66,14 @@ def details(results: dict[str, figures.Result]) -> str:
         lambda r: figures.default_table(r, ranges=True),
     )
     parts += section(results, "clean_split", "### Privacy", lambda r: figures.privacy(r, ranges=True))
+    parts += section(results, "conditional", "### Conditions", figures.conditional)
     parts += section(results, "dp", "### Differential privacy", lambda r: figures.private(r, ranges=True))
     parts += section(results, "imputation", "### Imputation", lambda r: figures.imputation(r, ranges=True))
     parts += section(results, "codec_speed", "### Side by side", figures.side_by_side)
     parts += section(results, "wide_tall", "### Tall tables", lambda r: figures.scale(r, "tall"))
     parts += section(results, "ten_million", "### Ten million rows", figures.ten_million)
+    parts += section(results, "scoring", "### A full report", figures.scoring)
+    parts += section(results, "kill_matrix", "### Faults and clusters", figures.operation)
     parts += section(results, "wide_tall", "### Wide tables", lambda r: figures.scale(r, "wide"))
     parts += picture("scale", "img")
     warning = figures.busy(results)

@@ -1,4 +1,5 @@
-"""Copies planted among honest rows are refused by the policies for others; the verdict says which figure saw them."""
+"""Copies planted among honest rows, and a generator that learned its rows by heart, are refused by the policies for
+others; the verdict says which figure saw them."""
 
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tasks.services.scores import Scores
 from tasks.services.scoring import attacks, privacy
 from tasks.services.scoring.tables import read_tables
 from tasks.services.steps import Steps, one_thread
+from tvae_core import TVAE
 from tvae_core.metrics.rules import Policy
 from tvae_core.schema import infer_schema
 from tvae_core.sources import as_source
@@ -78,3 +80,11 @@ def test_planted_copies_are_refused_by_name(thirds, share, flipped):
 def test_honest_rows_pass_every_privacy_rule(thirds, policy):
     result = verdict(thirds, thirds[2], policy, near_only=False)
     assert result.passed, [failure.reason for failure in result.failures]
+
+
+def test_a_generator_that_learned_its_rows_by_heart_is_refused(thirds):
+    few = [rows[:500] for rows in thirds]
+    model = TVAE(seed=0, epochs=200, patience=0, validation_fraction=0.0, device="cpu").fit(few[0])
+    result = verdict(few, model.sample(500), "partner", near_only=False)
+    seen_by = {failure.metric for failure in result.failures}
+    assert {"privacy.dcr_share", "privacy.membership_auc"} <= seen_by
