@@ -98,9 +98,8 @@ def way_of(networks: Networks, codec: TableCodec, request: Request, device: torc
         z, noise = draw_noise(networks, codec.layout, ROWS_OF_FIRST_POOL, way, generator, device)
         limits = given.limits(decoder, noise.uniforms)
         barred = codec.barred_tokens(present=request.present)
-        weight = draw_within(
-            decoder, tables, z.view(way.proposals, -1, z.shape[1]), noise.uniforms, limits, barred
-        )[1]
+        proposed = z.view(way.proposals, -1, z.shape[1])
+        weight = draw_within(decoder, tables, proposed, noise.uniforms, limits, barred)[1]
         needed = proposals_needed(weight, limits.groups)
         if needed is not None:
             return replace(way, proposals=needed)
@@ -147,12 +146,12 @@ def draw_pooled(
     assert way.pool is not None and way.tables is not None
     limits = way.pool.limits(decoder, noise.uniforms)
     proposed = z.view(way.proposals, -1, z.shape[1])
-    codes = [
-        draw_within(decoder, way.tables, proposed[:, part], noise.uniforms[part], limits.rows(part), barred)[
-            0
-        ]
-        for part in torch.arange(proposed.shape[1], device=z.device).split(ROWS_AT_A_TIME)
-    ]
+    codes = []
+    for part in torch.arange(proposed.shape[1], device=z.device).split(ROWS_AT_A_TIME):
+        within = limits.rows(part)
+        codes.append(
+            draw_within(decoder, way.tables, proposed[:, part], noise.uniforms[part], within, barred)[0]
+        )
     return Rows(torch.cat(codes), noise.normals)
 
 

@@ -1,5 +1,6 @@
 """Stages on a Dask cluster: two worker processes make, byte for byte, what one process makes."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,27 @@ def test_two_dask_workers_draw_the_bytes_of_one_process(tmp_path: Path) -> None:
     ]
     # Again, and where it is drawn makes no difference: what lies there whole is reused.
     assert draw(section, tmp_path / "generator", tmp_path / "two", TWO) == two
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("prefect_server")
+def test_workers_map_no_fresh_pages_for_every_tensor() -> None:
+    from prefect import flow, task
+
+    from flows.shards import _on
+
+    @task
+    def variables() -> dict[str, str]:
+        return dict(os.environ)
+
+    @flow(persist_result=False)
+    def look() -> dict[str, str]:
+        seen: dict[str, str] = variables.submit().result()
+        return seen
+
+    seen = _on(TWO, look)()
+    assert "MALLOC_TRIM_THRESHOLD_" not in seen
+    assert seen["OMP_NUM_THREADS"] == "1"  # what else Dask starts its workers with is kept
 
 
 @pytest.mark.slow
