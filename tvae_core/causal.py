@@ -187,12 +187,14 @@ class CausalDecoder(nn.Module):
         steps: int | None = None,
         barred: Mapping[int, Sequence[int]] | None = None,
         tables: Tables | None = None,
+        proposals: int | None = None,
     ) -> Rows:
         """Draw the cells column by column; running sums make each column cost one small head.
 
         Cells that `view` calls known are taken from `given`. With `steps` the columns are drawn in that many runs, each
         blind to its own cells: one step is the classic TVAE, as many as columns (the default) the full chain. `barred`
         names, by column, tokens that are not drawn. `tables` is what `tables` gave, made anew where it is None.
+        `proposals` of every row with given cells are drawn whole; None draws as many as `COST` allows.
         """
         tables = tables or self.tables(given=given is not None and view is not None)
         codes = [
@@ -200,7 +202,7 @@ class CausalDecoder(nn.Module):
             if given is None or view is None
             else draw_given(
                 self, tables, z[part], noise.uniforms[part], given.codes[part], view.rows(part),
-                steps=steps, barred=barred,
+                steps=steps, barred=barred, proposals=proposals,
             )
             for part in torch.arange(len(z), device=z.device).split(ROWS_AT_A_TIME)
         ]  # fmt: skip
@@ -215,26 +217,28 @@ class CausalDecoder(nn.Module):
         codes, known (rows, columns); shares (codes of the column,) in [0, 1]; uniforms (rows, 2) -> codes (rows,) and
         the probability (rows,) of what is allowed. With nothing known the conditional is the column's margin.
         """
-        inside = self._code_probabilities(column, codes, known)
+        inside = self._code_probabilities(column, codes, known, shares > 0)
         allowed = inside * shares  # (rows, codes of the column)
         drawn = draw_share(allowed, uniforms[:, 0])
         return drawn + self.code_offsets[column], allowed.sum(1) / inside.sum(1)
 
-    def _code_probabilities(self, column: int, codes: Tensor, known: Tensor) -> Tensor:
-        """p(code | known cells) of one column's codes (rows, codes of the column)."""
+    def _code_probabilities(self, column: int, codes: Tensor, known: Tensor, wanted: Tensor) -> Tensor:
+        """p(code | known cells) of one column's codes (rows, codes of the column), right for the `wanted` (codes,)."""
         rows, offset = len(codes), int(self.code_offsets[column])
         size = self.layout.codes[column]
         if not bool(known.any()):
             return self.margins[offset : offset + size].expand(rows, size)
         z = torch.zeros(rows, self.from_z.in_features, device=codes.device)
         base = self.base(codes, z, View(known, ~known.any(1, keepdim=True), known.float()))
-        mixed = torch.zeros_like(base)
+        state, mixed, before = base.clone(), torch.zeros_like(base), self.before()
         for j in range(column):
-            mixed.addmm_(F.silu(self.first.one(j, normalised(base + self.position[j]))), self.mix[j])
-        h = self.head_of(column, base + self.position[column], mixed)
+            mixed.addmm_(F.silu(self.first.one(j, normalised(state + self.position[j]))), self.mix[j])
+            # A known cell is seen by the columns after it as in training: as given, and as one before.
+            state += F.embedding(codes[:, j], before) * known[:, j : j + 1]
+        h = self.head_of(column, state + self.position[column], mixed)
         weights = self.out_maps.add_to(self.out).split(self.layout.tokens)[column]
         logits = torch.addmm(self.bias.split(self.layout.tokens)[column], h, weights.T)
-        return self.fine.spread(column, h, torch.softmax(logits, dim=1))
+        return self.fine.spread(column, h, torch.softmax(logits, dim=1), wanted)
 
     def head_of(self, j: int, state: Tensor, mixed: Tensor) -> Tensor:
         """One column's features (rows, units); adds its first layer to `mixed` for the columns after it."""

@@ -8,7 +8,7 @@ time without a zone for a column that has one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
@@ -27,8 +27,9 @@ class ColumnCondition:
     """What a condition leaves of one column.
 
     shares (codes,): how much of each code's values is allowed, 0 to 1. windows (codes, 2): between which draws in
-    [0, 1) the allowed values of a code lie. value: the one value that is allowed, or None. target (codes,): the
-    distribution to draw the column from instead of the model's, or None.
+    [0, 1) the allowed values of a code lie; `places`: the same of codes of which several values apart are allowed
+    (values, 2). value: the one value that is allowed, or None. target (codes,): the distribution to draw the column
+    from instead of the model's, or None.
     """
 
     column: str
@@ -36,6 +37,18 @@ class ColumnCondition:
     windows: np.ndarray
     value: pa.Scalar | None = None
     target: np.ndarray | None = None
+    places: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+    def narrow(self, codes: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Draws (rows,) in [0, 1) moved to where the allowed values of their codes (rows,) lie."""
+        low, high = self.windows[codes].T
+        out: np.ndarray = low + draws * (high - low)
+        for code, windows in self.places.items():
+            rows = np.flatnonzero(codes == code)
+            number, place = np.divmod(draws[rows] * len(windows), 1.0)
+            low, high = windows[number.astype(np.int64)].T
+            out[rows] = low + place * (high - low)
+        return out
 
 
 def parse_condition(text: Any) -> Any:
@@ -162,10 +175,16 @@ def _any_of(codec: ColumnCodec, values: Sequence[Any], *, single: bool = False) 
     shares = np.zeros(codec.layout.codes)
     shares[codes] = 1.0
     windows = np.tile([0.0, 1.0], (len(shares), 1))
+    places = {}
     if isinstance(codec, NumericCodec):
-        for code, window in zip(codes, codec.windows_of(array), strict=True):
-            shares[code], windows[code] = max(window[1] - window[0], 1e-6), window
-    return ColumnCondition(codec.name, shares, windows, array[0] if single else None)
+        each = codec.windows_of(array)
+        for code in np.unique(codes).tolist():
+            own = np.unique(each[codes == code], axis=0)
+            shares[code] = max((own[:, 1] - own[:, 0]).sum(), 1e-6)
+            windows[code] = own[0]
+            if len(own) > 1:
+                places[code] = own
+    return ColumnCondition(codec.name, shares, windows, array[0] if single else None, places=places)
 
 
 def _refuse_outside(codec: NumericCodec, array: pa.Array) -> None:
@@ -198,6 +217,8 @@ def _range(codec: ColumnCodec, ends: tuple[Any, ...]) -> ColumnCondition:
         raise ConditionError(
             f"column {codec.name!r} holds {codec.domain.type}: expected ends of that type"
         ) from None
+    if low is not None and low == high and not codec.domain.integral:
+        return _any_of(codec, [ends[0]], single=True)  # a range without width has no share of a cell
     shares, windows = codec.shares_of_range(low, high)
     if not shares.any():
         raise ConditionError(

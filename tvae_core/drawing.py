@@ -114,10 +114,26 @@ class Draft:
 
         Returns the log-probability (rows,) of what is allowed.
         """
-        allowed = self.decoder.fine.spread(j, h, torch.softmax(logits, dim=1)) * shares
+        fine, layout = self.decoder.fine, self.decoder.layout.columns[j]
+        token_of_code = torch.from_numpy(layout.token_of_code).to(shares.device)
+        ends = [
+            torch.zeros_like(logits[0]).scatter_reduce(0, token_of_code, shares, end, include_self=False)
+            for end in ("amin", "amax")
+        ]
+        allowed = torch.softmax(logits, dim=1) * ends[1]
+        # Of a token whose codes are not all allowed alike, what is left depends on the row.
+        inside = {}
+        for token in (ends[0] < ends[1]).nonzero()[:, 0].tolist():
+            inside[token] = fine.places(j, h, token, self.tables.fine) * shares[token_of_code == token]
+            allowed[:, token] *= inside[token].sum(1) / ends[1][token]
         drawn = draw_share(allowed, self.uniforms[:, j, 0])
-        self.show(j, drawn + self.decoder.code_offsets[j])
-        return allowed.sum(1).log()
+        code = fine.draw(j, h, drawn, self.uniforms[:, j, 1], self.tables.fine)
+        for token, left in inside.items():
+            rows = drawn == token
+            first = fine.first_code[token + fine.token_offsets[j]]
+            code[rows] = first + draw_share(left[rows], self.uniforms[rows, j, 1])
+        self.show(j, code)
+        return allowed.double().sum(1).log().float()
 
     def show(self, j: int, code: Tensor) -> None:
         """Set column j's cells (rows,), which later columns see."""
@@ -206,6 +222,7 @@ def draw_given(
     *,
     steps: int | None = None,
     barred: Mapping[int, Sequence[int]] | None = None,
+    proposals: int | None = None,
 ) -> Tensor:
     """Draw the unknown cells of rows whose known cells' codes are given (rows, columns); see `CausalDecoder.draw`.
 
@@ -221,7 +238,9 @@ def draw_given(
     # The column where the chain takes a row over.
     turn = (view.known * torch.arange(1, columns + 1, device=z.device)).amax(1)
     last = int(turn.max())
-    count, apart = effort(reach(last, columns)) if bool((turn > view.known.sum(1)).any()) else (1, 0.0)
+    count, apart = effort(reach(last, columns)) if proposals is None else (proposals, 0.0)
+    if not bool((turn > view.known.sum(1)).any()):
+        count = 1
     turn = turn.masked_fill(view.z_seen[:, 0], columns)
     rows = draft(decoder, tables, uniforms, given=given, known=view.known, barred=barred)
     own = Lane.start(decoder, tables, base)

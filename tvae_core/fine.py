@@ -80,22 +80,24 @@ class FinePlaces(nn.Module):
         nll = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)
         return loss.index_add(1, torch.tensor(self.columns, device=loss.device), nll.T)
 
-    def spread(self, column: int, h: Tensor, probabilities: Tensor) -> Tensor:
-        """Token probabilities (rows, tokens of the column) spread over the codes (rows, codes of the column)."""
-        layout = self.layout.columns[column]
-        token_of_code = torch.from_numpy(layout.token_of_code).to(h.device)
-        fine = torch.from_numpy(layout.fine_of_code).to(h.device)
-        spread = probabilities[:, token_of_code]
-        if column not in self.place:
-            return spread
-        i, table = self.place[column], self.token()
-        for token in token_of_code.unique().tolist():
+    def spread(self, column: int, h: Tensor, probabilities: Tensor, wanted: Tensor) -> Tensor:
+        """Token probabilities (rows, tokens of the column) spread over the codes (rows, codes of the column).
+
+        Only codes that are `wanted` (codes,) need to be right.
+        """
+        token_of_code = torch.from_numpy(self.layout.columns[column].token_of_code).to(h.device)
+        spread, table = probabilities[:, token_of_code], self.token()
+        for token in token_of_code[wanted].unique().tolist():
             of_token = token_of_code == token
             if int(of_token.sum()) > 1:
-                number = torch.full((len(h),), token + int(self.token_offsets[column]), device=h.device)
-                logits = self._logits_of(i, h, number, table)
-                spread[:, of_token] *= torch.softmax(logits, dim=1)[:, fine[of_token]]
+                spread[:, of_token] *= self.places(column, h, token, table)
         return spread
+
+    def places(self, column: int, h: Tensor, token: int, table: Tensor) -> Tensor:
+        """Probabilities (rows, codes of the token) of the codes inside one of the column's tokens."""
+        number = torch.full((len(h),), token + int(self.token_offsets[column]), device=h.device)
+        logits = self._logits_of(self.place[column], h, number, table)
+        return torch.softmax(logits, dim=1)[:, : int(self.codes_of_token[number[0]])]
 
     def draw(self, column: int, h: Tensor, token: Tensor, uniforms: Tensor, table: Tensor) -> Tensor:
         """Codes (rows,), numbered through all columns, for one column's drawn tokens (rows,)."""

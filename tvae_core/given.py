@@ -4,7 +4,8 @@ Known cells are seen by every other column, so the rest is drawn from the model'
 rows meet may also choose among proposals of free rows (pooling.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,9 +21,10 @@ from tvae_core.codecs.categorical import like_dictionary, plain_values
 from tvae_core.conditions import ColumnCondition
 from tvae_core.drawing import reach
 from tvae_core.errors import ConditionError, DataError
+from tvae_core.layout import ColumnLayout
 from tvae_core.likelihood import View, draw_share
 from tvae_core.model import Rows
-from tvae_core.pooling import Limits, most_proposals
+from tvae_core.pooling import Limits, evenly, most_proposals
 from tvae_core.sources import table_from_frame
 from tvae_core.table import TableCodec
 
@@ -58,10 +60,18 @@ class GivenConditions:
     Rubin 1987).
     """
 
-    def __init__(self, codec: TableCodec, conditions: Sequence[ColumnCondition]) -> None:
-        self.conditions = list(conditions)
+    def __init__(
+        self,
+        codec: TableCodec,
+        conditions: Sequence[ColumnCondition],
+        barred: Mapping[int, Sequence[int]] | None = None,
+    ) -> None:
         places = [c.name for c in codec.modelled]
-        self.columns = [places.index(c.column) for c in self.conditions]
+        self.columns = [places.index(c.column) for c in conditions]
+        self.conditions = [
+            _without(condition, codec.layout.columns[column], (barred or {}).get(column, ()))
+            for condition, column in zip(conditions, self.columns, strict=True)
+        ]
         self.all_columns = len(places)
         self.outputs = [codec.schema.names.index(c.column) for c in self.conditions]
 
@@ -83,7 +93,7 @@ class GivenConditions:
                 target = torch.from_numpy(condition.target).to(device).expand(size, -1)
                 level = draw_share(target, uniforms[:, column, 0])
                 codes[:, column] += level
-                groups = groups * target.shape[1] + level
+                groups = _joined(groups, level)
             elif len(allowed) == 1:
                 codes[:, column] += int(allowed[0])
             else:
@@ -93,33 +103,23 @@ class GivenConditions:
 
     def block(self, decoder: CausalDecoder, first: int, size: int, uniforms: Tensor) -> tuple[Rows, View]:
         """See `Given`."""
-        device = uniforms.device
-        offsets = torch.from_numpy(decoder.layout.code_offsets).to(device)
-        codes = offsets.expand(size, -1).clone()
-        known = torch.zeros(codes.shape, dtype=torch.bool, device=device)
-        weight = torch.ones(size, device=device)
-        # Columns of one code are known at once; then the fewest codes first, which leave the least to weigh.
-        for i in sorted(range(len(self.columns)), key=lambda i: int((self.conditions[i].shares > 0).sum())):
-            column = self.columns[i]
-            condition = self.conditions[i]
-            if condition.target is not None:
-                target = torch.from_numpy(condition.target).to(device).expand(size, -1)
-                codes[:, column] = offsets[column] + draw_share(target, uniforms[:, column, 0])
-            else:
-                shares = torch.from_numpy(condition.shares).float().to(device)
-                codes[:, column], mass = decoder.draw_restricted(
-                    column, codes, known, shares, uniforms[:, column]
-                )
-                weight = weight * mass
-            known[:, column] = True
-        return Rows(_resampled(codes, weight), torch.zeros(size, 0, device=device)), view_of(known)
+        limits = self.limits(decoder, uniforms)
+        codes, known = limits.codes, limits.known
+        weight = torch.ones(size, device=codes.device)
+        # The fewest codes first, which leave the least to weigh.
+        for column in sorted(limits.shares, key=lambda column: int((limits.shares[column] > 0).sum())):
+            draws, shares = uniforms[:, column], limits.shares[column]
+            codes[:, column], mass = decoder.draw_restricted(column, codes, known, shares, draws)
+            weight, known[:, column] = weight * mass, True
+        return Rows(
+            _resampled(codes, weight, limits.groups), torch.zeros(size, 0, device=codes.device)
+        ), view_of(known)
 
     def narrow(self, codes: np.ndarray, places: np.ndarray) -> np.ndarray:
         """See `Given`."""
         places = places.copy()
         for condition, column, output in zip(self.conditions, self.columns, self.outputs, strict=True):
-            low, high = condition.windows[codes[:, column]].T
-            places[:, output] = low + places[:, output] * (high - low)
+            places[:, output] = condition.narrow(codes[:, column], places[:, output])
         return places
 
     def finish(self, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
@@ -131,15 +131,25 @@ class GivenConditions:
         return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
 
 
-def _resampled(codes: Tensor, weight: Tensor) -> Tensor:
-    """Rows in proportion to their weight, evenly spaced (systematic resampling); the same rows for equal weights."""
-    if bool((weight == weight[0]).all()):
-        return codes
-    if not bool(weight.sum() > 0):
-        raise ConditionError("the conditions can't be met together: no row has them all; loosen one of them")
-    steps = weight.double().cumsum(0)
-    places = (torch.arange(len(codes), device=codes.device) + 0.5) / len(codes) * steps[-1]
-    return codes[torch.searchsorted(steps, places).clamp_(max=len(codes) - 1)]
+def _without(condition: ColumnCondition, layout: ColumnLayout, tokens: Sequence[int]) -> ColumnCondition:
+    """The condition without tokens that are not drawn, unless it asks for nothing else."""
+    left = condition.shares * ~np.isin(layout.token_of_code, list(tokens))
+    return replace(condition, shares=left) if left.any() else condition
+
+
+def _joined(groups: Tensor, level: Tensor) -> Tensor:
+    """Groups (n,) divided further by another number (n,), numbered from 0 on."""
+    return torch.stack([groups, level], dim=1).unique(dim=0, return_inverse=True)[1]
+
+
+def _resampled(codes: Tensor, weight: Tensor, groups: Tensor) -> Tensor:
+    """Rows in proportion to their weight (rows,), evenly spaced, within groups; the same rows for equal weights."""
+    chosen = torch.arange(len(codes), device=codes.device)
+    for group in groups.unique():
+        held = (groups == group).nonzero()[:, 0]
+        if not bool((weight[held] == weight[held[0]]).all()) or not bool(weight[held[0]] > 0):
+            chosen[held] = held[evenly(weight[held], len(held))]
+    return codes[chosen]
 
 
 class GivenFrame:

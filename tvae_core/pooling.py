@@ -3,8 +3,8 @@
 The decoder knows whole rows best: it learned them from every row, seeing z. So rows are proposed as they are without
 conditions, except that a condition's column is drawn from what the condition leaves of it, and a proposal's weight is
 the probability of what was left (importance sampling; Robert and Casella 2004, section 3.3). All rows of the sample
-being alike, they are chosen from one pool in proportion to the weights, none of them twice. Where a few proposals hold
-most of the weight this can't be done, and the decoder that was given the conditions proposes instead (drawing.py).
+being alike, they are chosen from one pool in proportion to the weights. Where few proposals hold most of the weight,
+many rows would repeat the same ones; there the decoder that was given the conditions proposes instead (drawing.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,24 +15,25 @@ import torch
 from torch import Tensor
 
 from tvae_core.drawing import COST, Draft, Lane, Tables, draft
+from tvae_core.errors import ConditionError
 
 if TYPE_CHECKING:
     from tvae_core.causal import CausalDecoder
 
-# A pool serves where at most this share of the rows would have to be chosen more than once; more proposals than leave
-# the smaller share aren't drawn.
-LARGEST_EXCESS, SMALL_EXCESS = 0.12, 0.02
+# A pool serves where at most this share of the rows repeats another's proposal, up to the last condition's column; more
+# proposals than leave the smaller share aren't drawn.
+LARGEST_EXCESS, SMALL_EXCESS = 0.05, 0.02
 MOST_PROPOSALS = 8
-# Proposals' weights are cut off in this many rounds at most: each leaves a little more for the others.
-CUTTING_ROUNDS = 20
+# A group of fewer rows has too small a pool.
+FEWEST_ROWS = 16
 
 
 @dataclass(frozen=True)
 class Limits:
     """What conditions leave of rows: cells that are known, and columns of which several codes are allowed.
 
-    codes, known (rows, columns); shares: by column, how much of each code is allowed (codes of the column,); groups
-    (rows,): rows of one number stand for each other.
+    codes, known (rows, columns); shares: by the columns of the latter, how much of each code is allowed (codes,);
+    groups (rows,): rows of one number stand for each other.
     """
 
     codes: Tensor
@@ -57,35 +58,48 @@ def draw_within(
     uniforms: Tensor,
     limits: Limits,
     barred: Mapping[int, Sequence[int]] | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     """Draw n rows within limits from z (count, n, D) and uniforms (n, columns, 2) -> codes (n, columns).
 
-    `barred` names, by column, tokens that are not drawn. Also returns the proposals' log-weights (count, n).
+    `barred` names, by column, tokens that are not drawn. Raises ConditionError where no row can have it all.
     """
-    last = limits.last()
-    pools = [
-        propose(decoder, tables, part, (uniforms + k / len(z)).frac(), limits, barred)
-        for k, part in enumerate(z)
-    ]
-    weight = torch.stack([weight for *_, weight in pools])
+    pools, weight = draw_pools(decoder, tables, z, uniforms, limits, barred)
     chosen = choose(weight, limits.groups)
     rows = replace(
         pools[0][0],
         uniforms=uniforms,
-        state=torch.cat([rows.state for rows, *_ in pools])[chosen],
-        unseen=torch.cat([rows.unseen for rows, *_ in pools])[chosen],
-        codes=torch.cat([rows.codes for rows, *_ in pools])[chosen],
+        state=torch.cat([rows.state for rows, _ in pools])[chosen],
+        unseen=torch.cat([rows.unseen for rows, _ in pools])[chosen],
+        codes=torch.cat([rows.codes for rows, _ in pools])[chosen],
         given=None,
         known=None,
     )
     base, mixed = (
-        torch.cat([getattr(lane, part) for _, lane, _ in pools])[chosen] for part in ("base", "mixed")
+        torch.cat([getattr(lane, part) for _, lane in pools])[chosen] for part in ("base", "mixed")
     )
-    rows.through(Lane(decoder, tables, base, mixed), first=last)
-    return rows.codes, weight
+    rows.through(Lane(decoder, tables, base, mixed), first=limits.last())
+    return rows.codes
 
 
-def propose(
+@torch.no_grad()
+def draw_pools(
+    decoder: "CausalDecoder",
+    tables: Tables,
+    z: Tensor,
+    uniforms: Tensor,
+    limits: Limits,
+    barred: Mapping[int, Sequence[int]] | None = None,
+) -> tuple[list[tuple[Draft, Lane]], Tensor]:
+    """`count` proposals for each row, up to the last column with a condition, and their log-weights (count, n)."""
+    pools, weights = [], []
+    for k, part in enumerate(z):
+        rows, lane, weight = draw_pool(decoder, tables, part, (uniforms + k / len(z)).frac(), limits, barred)
+        pools.append((rows, lane))
+        weights.append(weight)
+    return pools, torch.stack(weights)
+
+
+def draw_pool(
     decoder: "CausalDecoder",
     tables: Tables,
     z: Tensor,
@@ -121,14 +135,17 @@ def most_proposals(share: float) -> int:
 def proposals_needed(weight: Tensor, groups: Tensor) -> int | None:
     """As few proposals as serve for each row, by the log-weights (count, n) of a first pool; None if no number does.
 
-    >>> even, one = torch.zeros(4, 10), torch.zeros(4, 10).index_fill(1, torch.tensor([3]), 5.0)
-    >>> groups = torch.zeros(10, dtype=torch.int64)
-    >>> proposals_needed(even, groups), proposals_needed(one, groups)
-    (2, None)
+    >>> even, one = torch.zeros(4, 40), torch.zeros(4, 40).index_fill(1, torch.tensor([3]), 5.0)
+    >>> groups = torch.zeros(40, dtype=torch.int64)
+    >>> proposals_needed(even, groups), proposals_needed(one, groups), proposals_needed(even, torch.arange(40))
+    (2, None, None)
     """
     count, n = weight.shape
     times = torch.zeros_like(weight)
-    for group in groups.unique():
+    kinds = groups.unique()
+    if len(kinds) * FEWEST_ROWS > n:
+        return None
+    for group in kinds:
         held = groups == group
         times[:, held] = torch.softmax(weight[:, held].flatten(), 0).view(count, -1) * held.sum()
     for fewer in range(2, count + 1):
@@ -143,39 +160,31 @@ def proposals_needed(weight: Tensor, groups: Tensor) -> int | None:
 def choose(weight: Tensor, groups: Tensor) -> Tensor:
     """Choose n of count * n proposals by their log-weights (count, n), within groups (n,) -> numbers (n,).
 
-    Evenly spaced along the weights (systematic resampling). Row i of the n takes one of its own group's proposals; a
-    weight that would be chosen more than once is cut off.
+    Evenly spaced along the weights (systematic resampling). Row i of the n takes one of its own group's proposals.
+    Raises ConditionError for a group without a proposal of any weight.
 
     >>> weight = torch.tensor([[0.2, 0.1, 0.1], [0.2, 0.2, 0.2]]).log()
     >>> choose(weight, torch.zeros(3, dtype=torch.int64)).tolist()
     [0, 3, 5]
     >>> choose(torch.tensor([[0.7, 0.1], [0.1, 0.1]]).log(), torch.tensor([4, 4])).tolist()
-    [0, 2]
+    [0, 1]
     """
     numbers = torch.arange(weight.numel(), device=weight.device).view(weight.shape)
     chosen = torch.zeros_like(groups)
     for group in groups.unique():
         held = groups == group
-        steps = cut_off(torch.softmax(weight[:, held].flatten().double(), 0) * held.sum()).cumsum(0)
-        middles = (torch.arange(int(held.sum()), device=steps.device) + 0.5) / held.sum() * steps[-1]
-        places = torch.searchsorted(steps, middles).clamp_(max=len(steps) - 1)
+        places = evenly(torch.softmax(weight[:, held].flatten().double(), 0), int(held.sum()))
         chosen[held] = numbers[:, held].flatten()[places]
     return chosen
 
 
-def cut_off(times: Tensor) -> Tensor:
-    """How often each proposal is to be chosen (proposals,), none more than once; the sum is kept where that can be.
+def evenly(weight: Tensor, count: int) -> Tensor:
+    """`count` places along weights (n,), in proportion to them and evenly spaced -> numbers (count,).
 
-    >>> cut_off(torch.tensor([1.5, 0.25, 0.25])).tolist()
-    [1.0, 0.5, 0.5]
+    Raises ConditionError where nothing has any weight.
     """
-    total = times.sum()
-    for _ in range(CUTTING_ROUNDS):
-        over = times >= 1.0
-        left, free = total - over.sum(), times[~over].sum()
-        if not bool(over.any()) or not bool(free > 0) or not bool(left > 0):
-            break
-        times = torch.where(over, 1.0, times * (left / free))
-        if bool((times <= 1.0).all()):
-            break
-    return times
+    steps = weight.double().cumsum(0)
+    if not bool(steps[-1] > 0):  # nor where it is not a number
+        raise ConditionError("the conditions can't be met together: no row has them all; loosen one of them")
+    places = (torch.arange(count, device=weight.device) + 0.5) / count * steps[-1]
+    return torch.searchsorted(steps, places).clamp_(max=len(weight) - 1)

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from tvae_core.causal import CausalDecoder
 from tvae_core.drawing import ROWS_AT_A_TIME, Tables
-from tvae_core.given import Given, GivenConditions
+from tvae_core.given import Given, GivenConditions, GivenFrame
 from tvae_core.layout import Layout
 from tvae_core.likelihood import Noise
 from tvae_core.model import Rows
 from tvae_core.networks import Networks
-from tvae_core.pooling import draw_within, proposals_needed
+from tvae_core.pooling import draw_pools, draw_within, proposals_needed
 from tvae_core.products import fast_products
 from tvae_core.randomness import numpy_generator, torch_generator
 from tvae_core.table import EncodedTable, TableCodec
@@ -27,6 +27,8 @@ from tvae_core.table import EncodedTable, TableCodec
 LARGEST_BLOCK, SMALLEST_BLOCK = 8_192, 64
 # A block's random numbers and largest softmax hold about this many numbers at most.
 BLOCK_NUMBERS = 2**24
+# Proposals for each row of a frame of given cells, each of them whole.
+PROPOSALS_FOR_FRAMES = 8
 # The pool that shows whether pools serve: it is the same for a condition, whatever the sample's seed.
 ROWS_OF_FIRST_POOL, FIRST_SEED = 256, 0
 
@@ -53,13 +55,11 @@ class Request:
 
 
 def sample_blocks(
-    networks: Networks, codec: TableCodec, request: Request, device: torch.device
+    networks: Networks, codec: TableCodec, request: Request, device: torch.device, way: "Way"
 ) -> Iterator[pa.RecordBatch]:
     """Draw rows block by block; the first and the last block are drawn whole and cut."""
     size = block_rows(codec.layout)
     end = request.first + request.rows
-    with fast_products():
-        way = way_of(networks, codec, request, device)
     for block in range(request.first // size, -(-end // size) if request.rows else 0):
         start = block * size
         with fast_products():
@@ -87,7 +87,15 @@ class Way:
 
 @torch.no_grad()
 def way_of(networks: Networks, codec: TableCodec, request: Request, device: torch.device) -> Way:
-    """Rows with conditions come from a pool where a first one shows that it serves; else from what is given."""
+    """Rows with conditions come from a pool where a first one shows that it serves; else from what is given.
+
+    It depends on the generator and on what is given alone.
+    """
+    with fast_products():
+        return _way_of(networks, codec, request, device)
+
+
+def _way_of(networks: Networks, codec: TableCodec, request: Request, device: torch.device) -> Way:
     decoder, given = networks.decoder, request.given
     if not isinstance(decoder, CausalDecoder):
         return Way()
@@ -98,8 +106,8 @@ def way_of(networks: Networks, codec: TableCodec, request: Request, device: torc
         z, noise = draw_noise(networks, codec.layout, ROWS_OF_FIRST_POOL, way, generator, device)
         limits = given.limits(decoder, noise.uniforms)
         barred = codec.barred_tokens(present=request.present)
-        proposed = z.view(way.proposals, -1, z.shape[1])
-        weight = draw_within(decoder, tables, proposed, noise.uniforms, limits, barred)[1]
+        pools = z.view(way.proposals, -1, z.shape[1])
+        weight = draw_pools(decoder, tables, pools, noise.uniforms, limits, barred)[1]
         needed = proposals_needed(weight, limits.groups)
         if needed is not None:
             return replace(way, proposals=needed)
@@ -124,7 +132,11 @@ def draw_block(
         if request.given is not None:
             known, view = request.given.block(decoder, block * size, size, noise.uniforms)
         steps = request.decoding_steps
-        rows = decoder.draw(z, noise, known, view, steps=steps, barred=barred, tables=way.tables)
+        # Rows that are each their own question are drawn once: they may cost more.
+        proposals = PROPOSALS_FOR_FRAMES if isinstance(request.given, GivenFrame) else None
+        rows = decoder.draw(
+            z, noise, known, view, steps=steps, barred=barred, tables=way.tables, proposals=proposals
+        )
     codes = rows.codes.cpu().numpy() - layout.code_offsets
     return EncodedTable(codes.astype(layout.code_dtype), rows.scalars.float().cpu().numpy())
 
@@ -150,7 +162,7 @@ def draw_pooled(
     for part in torch.arange(proposed.shape[1], device=z.device).split(ROWS_AT_A_TIME):
         within = limits.rows(part)
         codes.append(
-            draw_within(decoder, way.tables, proposed[:, part], noise.uniforms[part], within, barred)[0]
+            draw_within(decoder, way.tables, proposed[:, part], noise.uniforms[part], within, barred)
         )
     return Rows(torch.cat(codes), noise.normals)
 

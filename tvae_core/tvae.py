@@ -28,7 +28,7 @@ from tvae_core.networks import Networks
 from tvae_core.products import fast_products
 from tvae_core.protection import regenerate_entity
 from tvae_core.randomness import seed_sequence, torch_generator
-from tvae_core.sampling import Request, rebatch, sample_blocks
+from tvae_core.sampling import Request, Way, rebatch, sample_blocks, way_of
 from tvae_core.schema import TableSchema, infer_schema
 from tvae_core.settings import CHECKPOINT_MINUTES, ModelSettings, Preset
 from tvae_core.sources import TableSource, as_source
@@ -210,7 +210,7 @@ class TVAE:
         self._check_fitted()
         if present or any(option is not None for option in (given, balance, decoding_steps)):
             self._check_looks(decoding_steps)
-        known = None if given is None and balance is None else self._given(given, balance)
+        known = None if given is None and balance is None else self._given(given, balance, present=present)
         rows = known.rows - first if isinstance(known, GivenFrame) and n is None else n
         for name, value, least in (("n", rows, 0), ("first", first, 0), ("batch_size", batch_size, 1)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -227,19 +227,20 @@ class TVAE:
         own_seed = self.seed if seed is None else seed
         request = Request(rows or 0, own_seed, known, decoding_steps, present, first)
         self.constraint_counts_: Counter[str] = Counter()
-        batches = self._draw(request, self.constraint_counts_)
+        way = way_of(self.networks_, self.codec_, request, self.device)
+        batches = self._draw(request, way, self.constraint_counts_)
         if self.constraints_.unique:
 
             def redraw(first: int, rows: int, round_: int) -> pa.Table:
                 state = seed_sequence(request.seed, "redraw", round_, first).generate_state(1, np.uint64)[0]
                 again = replace(request, rows=rows, first=first, seed=int(state >> np.uint64(1)))
-                return pa.Table.from_batches(self._draw(again, Counter()), self.constraints_.schema)
+                return pa.Table.from_batches(self._draw(again, way, Counter()), self.constraints_.schema)
 
             batches = keep_unique(batches, self.constraints_.unique, redraw, self.constraint_counts_)
         return rebatch(logged(batches, self.constraint_counts_), batch_size, self.constraints_.schema)
 
-    def _draw(self, request: Request, counts: Counter[str]) -> Iterator[pa.RecordBatch]:
-        drawn = sample_blocks(self.networks_, self.codec_, request, self.device)
+    def _draw(self, request: Request, way: Way, counts: Counter[str]) -> Iterator[pa.RecordBatch]:
+        drawn = sample_blocks(self.networks_, self.codec_, request, self.device, way)
         asked = request.given.asked if isinstance(request.given, GivenFrame) else None
         return self.constraints_.restore(drawn, counts, asked, request.first)
 
@@ -259,7 +260,7 @@ class TVAE:
                 f"decoding_steps must be an integer of at least 1, but it is {decoding_steps!r}"
             )
 
-    def _given(self, given: Any, balance: Any) -> Given | None:
+    def _given(self, given: Any, balance: Any, *, present: bool) -> Given | None:
         if given is not None and not isinstance(given, Mapping):
             if balance is not None:
                 raise ConditionError("a frame of given cells leaves nothing to balance: use one of the two")
@@ -273,7 +274,8 @@ class TVAE:
                 f"columns {', '.join(sorted(twice))} are both given and balanced: use one of the two"
             )
         conditions = read_balance(self.codec_, shares) + read_conditions(self.codec_, wanted)
-        return GivenConditions(self.codec_, conditions) if conditions else None
+        barred = self.codec_.barred_tokens(present=present)
+        return GivenConditions(self.codec_, conditions, barred) if conditions else None
 
     def impute(
         self, data: pd.DataFrame | pa.Table, *, draws: int = 1, seed: int | None = None

@@ -161,6 +161,32 @@ def test_balance_gives_levels_even_or_wanted_shares(model):
     assert (wanted.colour == "red").all()
 
 
+@pytest.mark.parametrize("options", [{}, {"decoding_steps": 1}])
+def test_balance_is_kept_where_other_conditions_prefer_a_level(model, options):
+    # Blue is rare below 120: most rows that meet the range are red.
+    out = model.sample(4000, balance="colour", given={"amount": (None, 290.0)}, **options)
+    assert (out.colour == "red").mean() == pytest.approx(0.5, abs=0.03)
+    assert (out.amount <= 290).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"decoding_steps": 1}])
+def test_present_leaves_no_missing_where_a_condition_allows_them(model, options):
+    out = model.sample(500, given={"note": [None, "warm"]}, present=True, **options)
+    assert set(out.note) == {"warm"}
+
+
+def test_values_that_lie_close_together_are_all_drawn(model):
+    wanted = sorted(planted().amount.round(1).unique())[200:206]
+    out = model.sample(2000, given={"amount": wanted})
+    assert sorted(out.amount.unique()) == pytest.approx(wanted)
+
+
+def test_a_range_of_one_float_is_that_value():
+    model = TVAE(epochs=1, seed=0).fit(pd.DataFrame({"x": np.random.default_rng(0).normal(size=300)}))
+    value = float(model.sample(1).x[0])
+    assert (model.sample(20, given={"x": (value, value)}).x == value).all()
+
+
 def test_one_step_keeps_margins_and_the_full_chain_keeps_relations(model):
     def agreement(**options):
         out = model.sample(4000, **options)
