@@ -33,6 +33,7 @@ def main() -> None:
     options.add_argument("--share", type=float, default=0.2, help="of their cells, removed")
     options.add_argument("--draws", type=int, default=50)
     options.add_argument("--epochs", type=int, help="fewer epochs, to try the script")
+    options.add_argument("--methods", default=",".join(METHODS), type=lambda text: text.split(","))
     args = options.parse_args()
     tables = {name: common.shared_file(args, "data", f"{name}.parquet") for name in TABLES}
     where = common.machine()
@@ -45,11 +46,11 @@ def main() -> None:
 
 def over_seeds(args, path: Path, most_levels: int) -> dict[str, Any]:
     """Each method's figures by seed, and their mean and spread."""
-    rows: dict[str, list[dict]] = {method: [] for method in METHODS}
+    rows: dict[str, list[dict]] = {method: [] for method in args.methods}
     for seed in args.seeds:
         with tempfile.TemporaryDirectory() as scratch:
             gaps = Gaps.make(args, path, Path(scratch), most_levels, seed)
-            for method in METHODS:
+            for method in args.methods:
                 rows[method].append(measure(args, gaps, method, seed))
                 common.note(f"{path.stem}, {method}, seed {seed}: {rows[method][-1]}")
     return {method: {"each": each, "over_seeds": common.spread(each)} for method, each in rows.items()}

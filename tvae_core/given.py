@@ -183,7 +183,7 @@ class GivenFrame:
     def block(self, decoder: CausalDecoder, first: int, size: int, uniforms: Tensor) -> tuple[Rows, View]:
         """See `Given`."""
         device = uniforms.device
-        rows = np.minimum(np.arange(first, first + size), self.rows - 1)  # a last block repeats the last row
+        rows = slice(first, first + size)
         codes = torch.from_numpy(self.codes[rows] + decoder.layout.code_offsets).to(device)
         known = torch.from_numpy(self.known[rows]).to(device)
         return Rows(codes, torch.zeros(size, 0, device=device)), view_of(known)

@@ -65,6 +65,7 @@ def sample_blocks(
         with fast_products():
             encoded = draw_block(networks, codec, request, block, device, way)
         places = numpy_generator(request.seed, "place in code", block).random((size, len(codec.codecs)))
+        places = places[: len(encoded)]
         if request.given is not None:
             places = request.given.narrow(encoded.codes, places)
         low, high = max(request.first, start), min(end, start + size)
@@ -122,6 +123,9 @@ def draw_block(
     layout, decoder = codec.layout, networks.decoder
     size, generator = block_rows(layout), torch_generator(request.seed, "sample", block)
     z, noise = draw_noise(networks, layout, size, way, generator, device)
+    if isinstance(request.given, GivenFrame):  # no row of a block is drawn that the frame doesn't have
+        size = min(size, request.given.rows - block * size)
+        z, noise = z[:size], Noise(noise.uniforms[:size], noise.normals[:size])
     barred = codec.barred_tokens(present=request.present)
     if not isinstance(decoder, CausalDecoder):
         rows = decoder.draw(z, noise, barred=barred)
