@@ -24,7 +24,7 @@ from tvae_core.errors import ConditionError, DataError
 from tvae_core.layout import ColumnLayout
 from tvae_core.likelihood import View, draw_share
 from tvae_core.model import Rows
-from tvae_core.pooling import Limits, evenly, most_proposals
+from tvae_core.pooling import Limits, choose, most_proposals
 from tvae_core.sources import table_from_frame
 from tvae_core.table import TableCodec
 
@@ -33,7 +33,10 @@ class Given(Protocol):
     """What sampling asks of it, block by block."""
 
     def block(self, decoder: CausalDecoder, first: int, size: int, uniforms: Tensor) -> tuple[Rows, View]:
-        """Rows `first` to `first + size`: the known cells' codes and which they are. uniforms (rows, columns, 2)."""
+        """Rows `first` to `first + size`, fewer at the end of a frame: the known cells' codes, and which they are.
+
+        uniforms (rows, columns, 2).
+        """
         ...
 
     def narrow(self, codes: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -111,9 +114,8 @@ class GivenConditions:
             draws, shares = uniforms[:, column], limits.shares[column]
             codes[:, column], mass = decoder.draw_restricted(column, codes, known, shares, draws)
             weight, known[:, column] = weight * mass, True
-        return Rows(
-            _resampled(codes, weight, limits.groups), torch.zeros(size, 0, device=codes.device)
-        ), view_of(known)
+        chosen = choose(weight.log().unsqueeze(0), limits.groups)
+        return Rows(codes[chosen], torch.zeros(size, 0, device=codes.device)), view_of(known)
 
     def narrow(self, codes: np.ndarray, places: np.ndarray) -> np.ndarray:
         """See `Given`."""
@@ -140,16 +142,6 @@ def _without(condition: ColumnCondition, layout: ColumnLayout, tokens: Sequence[
 def _joined(groups: Tensor, level: Tensor) -> Tensor:
     """Groups (n,) divided further by another number (n,), numbered from 0 on."""
     return torch.stack([groups, level], dim=1).unique(dim=0, return_inverse=True)[1]
-
-
-def _resampled(codes: Tensor, weight: Tensor, groups: Tensor) -> Tensor:
-    """Rows in proportion to their weight (rows,), evenly spaced, within groups; the same rows for equal weights."""
-    chosen = torch.arange(len(codes), device=codes.device)
-    for group in groups.unique():
-        held = (groups == group).nonzero()[:, 0]
-        if not bool((weight[held] == weight[held[0]]).all()) or not bool(weight[held[0]] > 0):
-            chosen[held] = held[evenly(weight[held], len(held))]
-    return codes[chosen]
 
 
 class GivenFrame:
@@ -186,7 +178,7 @@ class GivenFrame:
         rows = slice(first, first + size)
         codes = torch.from_numpy(self.codes[rows] + decoder.layout.code_offsets).to(device)
         known = torch.from_numpy(self.known[rows]).to(device)
-        return Rows(codes, torch.zeros(size, 0, device=device)), view_of(known)
+        return Rows(codes, torch.zeros(len(codes), 0, device=device)), view_of(known)
 
     def narrow(self, codes: np.ndarray, places: np.ndarray) -> np.ndarray:
         """See `Given`."""

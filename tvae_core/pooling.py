@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from tvae_core.drawing import COST, Draft, Lane, Tables, draft
+from tvae_core.drawing import COST, Draft, Lane, Tables, draft, spread
 from tvae_core.errors import ConditionError
 
 if TYPE_CHECKING:
@@ -50,67 +50,61 @@ class Limits:
         return 1 + max([*self.shares, *self.known.any(0).nonzero()[:, 0].tolist()])
 
 
-@torch.no_grad()
-def draw_within(
-    decoder: "CausalDecoder",
-    tables: Tables,
-    z: Tensor,
-    uniforms: Tensor,
-    limits: Limits,
-    barred: Mapping[int, Sequence[int]] | None = None,
-) -> Tensor:
-    """Draw n rows within limits from z (count, n, D) and uniforms (n, columns, 2) -> codes (n, columns).
+@dataclass(frozen=True)
+class Pool:
+    """Proposals for n rows, drawn up to the last column with a condition: `count` for each row, the first of all first.
 
-    `barred` names, by column, tokens that are not drawn. Raises ConditionError where no row can have it all.
+    rows, lane (count * n, ...): where they have got to; weight (count, n): their log-weights.
     """
-    pools, weight = draw_pools(decoder, tables, z, uniforms, limits, barred)
-    chosen = choose(weight, limits.groups)
-    rows = replace(
-        pools[0][0],
-        uniforms=uniforms,
-        state=torch.cat([rows.state for rows, _ in pools])[chosen],
-        unseen=torch.cat([rows.unseen for rows, _ in pools])[chosen],
-        codes=torch.cat([rows.codes for rows, _ in pools])[chosen],
-        given=None,
-        known=None,
-    )
-    base, mixed = (
-        torch.cat([getattr(lane, part) for _, lane in pools])[chosen] for part in ("base", "mixed")
-    )
-    rows.through(Lane(decoder, tables, base, mixed), first=limits.last())
-    return rows.codes
+
+    limits: Limits
+    rows: Draft
+    lane: Lane
+    weight: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def draw(
+        cls,
+        decoder: "CausalDecoder",
+        tables: Tables,
+        z: Tensor,
+        uniforms: Tensor,
+        limits: Limits,
+        barred: Mapping[int, Sequence[int]],
+    ) -> "Pool":
+        """From z (count, n, D) and uniforms (n, columns, 2); `barred` names, by column, tokens that are not drawn."""
+        numbers = spread(uniforms, len(z)).view(-1, len(z), *uniforms.shape[1:]).unbind(1)
+        rows, lanes, weights = [], [], []
+        for part, own in zip(z, numbers, strict=True):
+            row = draft(decoder, tables, own, given=limits.codes, known=limits.known, barred=barred)
+            lane = Lane.start(decoder, tables, decoder.base(row.codes, part, None))
+            weights.append(propose(row, lane, limits))
+            rows.append(row)
+            lanes.append(lane)
+        # What is known lies behind: the columns to come have no conditions.
+        state, unseen, codes = (
+            torch.cat([getattr(row, name) for row in rows]) for name in ("state", "unseen", "codes")
+        )
+        base, mixed = (torch.cat([getattr(lane, name) for lane in lanes]) for name in ("base", "mixed"))
+        together = replace(rows[0], state=state, unseen=unseen, codes=codes, given=None, known=None)
+        return cls(limits, together, Lane(decoder, tables, base, mixed), torch.stack(weights))
+
+    @torch.no_grad()
+    def choose(self, uniforms: Tensor) -> Tensor:
+        """Choose n of the proposals and go on with them to the last column -> codes (n, columns).
+
+        Raises ConditionError where no row can have it all.
+        """
+        chosen = choose(self.weight, self.limits.groups)
+        rows = self.rows.take(chosen, uniforms)
+        rows.through(self.lane.take(chosen), first=self.limits.last())
+        return rows.codes
 
 
-@torch.no_grad()
-def draw_pools(
-    decoder: "CausalDecoder",
-    tables: Tables,
-    z: Tensor,
-    uniforms: Tensor,
-    limits: Limits,
-    barred: Mapping[int, Sequence[int]] | None = None,
-) -> tuple[list[tuple[Draft, Lane]], Tensor]:
-    """`count` proposals for each row, up to the last column with a condition, and their log-weights (count, n)."""
-    pools, weights = [], []
-    for k, part in enumerate(z):
-        rows, lane, weight = draw_pool(decoder, tables, part, (uniforms + k / len(z)).frac(), limits, barred)
-        pools.append((rows, lane))
-        weights.append(weight)
-    return pools, torch.stack(weights)
-
-
-def draw_pool(
-    decoder: "CausalDecoder",
-    tables: Tables,
-    z: Tensor,
-    uniforms: Tensor,
-    limits: Limits,
-    barred: Mapping[int, Sequence[int]] | None,
-) -> tuple[Draft, Lane, Tensor]:
-    """One proposal for each row, up to the last column with a condition, and its log-weight (rows,)."""
-    rows = draft(decoder, tables, uniforms, given=limits.codes, known=limits.known, barred=barred)
-    lane = Lane.start(decoder, tables, decoder.base(rows.codes, z, None))
-    weight = torch.zeros(len(z), device=z.device)
+def propose(rows: Draft, lane: Lane, limits: Limits) -> Tensor:
+    """Draw the columns up to the last one with a condition; the rows' log-weights (rows,)."""
+    weight = torch.zeros(len(rows.codes), device=rows.codes.device)
     for j in range(limits.last()):
         h, logits = lane.column(j, rows.state)
         logits = rows.bar(j, logits)
@@ -120,7 +114,7 @@ def draw_pool(
         rows.place(j, h, logits)
         if bool(limits.known[:, j].any()):
             weight += rows.log_share(j, logits) + rows.log_fine_share(j, h)
-    return rows, lane, weight
+    return weight
 
 
 def most_proposals(share: float) -> int:
@@ -160,7 +154,8 @@ def proposals_needed(weight: Tensor, groups: Tensor) -> int | None:
 def choose(weight: Tensor, groups: Tensor) -> Tensor:
     """Choose n of count * n proposals by their log-weights (count, n), within groups (n,) -> numbers (n,).
 
-    Evenly spaced along the weights (systematic resampling). Row i of the n takes one of its own group's proposals.
+    Evenly spaced along the weights (systematic resampling), so that one proposal a row of equal weights is kept as it
+    is. Row i of the n takes one of its own group's proposals.
     Raises ConditionError for a group without a proposal of any weight.
 
     >>> weight = torch.tensor([[0.2, 0.1, 0.1], [0.2, 0.2, 0.2]]).log()
@@ -173,18 +168,13 @@ def choose(weight: Tensor, groups: Tensor) -> Tensor:
     chosen = torch.zeros_like(groups)
     for group in groups.unique():
         held = groups == group
-        places = evenly(torch.softmax(weight[:, held].flatten().double(), 0), int(held.sum()))
+        steps = torch.softmax(weight[:, held].flatten().double(), 0).cumsum(0)
+        if not bool(steps[-1] > 0):  # nor where it is not a number
+            raise ConditionError(
+                "the conditions can't be met together: no row has them all; loosen one of them"
+            )
+        count = int(held.sum())
+        middles = (torch.arange(count, device=steps.device) + 0.5) / count * steps[-1]
+        places = torch.searchsorted(steps, middles).clamp_(max=len(steps) - 1)
         chosen[held] = numbers[:, held].flatten()[places]
     return chosen
-
-
-def evenly(weight: Tensor, count: int) -> Tensor:
-    """`count` places along weights (n,), in proportion to them and evenly spaced -> numbers (count,).
-
-    Raises ConditionError where nothing has any weight.
-    """
-    steps = weight.double().cumsum(0)
-    if not bool(steps[-1] > 0):  # nor where it is not a number
-        raise ConditionError("the conditions can't be met together: no row has them all; loosen one of them")
-    places = (torch.arange(count, device=weight.device) + 0.5) / count * steps[-1]
-    return torch.searchsorted(steps, places).clamp_(max=len(weight) - 1)

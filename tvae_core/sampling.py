@@ -19,7 +19,7 @@ from tvae_core.layout import Layout
 from tvae_core.likelihood import Noise
 from tvae_core.model import Rows
 from tvae_core.networks import Networks
-from tvae_core.pooling import draw_pools, draw_within, proposals_needed
+from tvae_core.pooling import Pool, proposals_needed
 from tvae_core.products import fast_products
 from tvae_core.randomness import numpy_generator, torch_generator
 from tvae_core.table import EncodedTable, TableCodec
@@ -87,16 +87,12 @@ class Way:
 
 
 @torch.no_grad()
+@fast_products()
 def way_of(networks: Networks, codec: TableCodec, request: Request, device: torch.device) -> Way:
     """Rows with conditions come from a pool where a first one shows that it serves; else from what is given.
 
     It depends on the generator and on what is given alone.
     """
-    with fast_products():
-        return _way_of(networks, codec, request, device)
-
-
-def _way_of(networks: Networks, codec: TableCodec, request: Request, device: torch.device) -> Way:
     decoder, given = networks.decoder, request.given
     if not isinstance(decoder, CausalDecoder):
         return Way()
@@ -107,9 +103,9 @@ def _way_of(networks: Networks, codec: TableCodec, request: Request, device: tor
         z, noise = draw_noise(networks, codec.layout, ROWS_OF_FIRST_POOL, way, generator, device)
         limits = given.limits(decoder, noise.uniforms)
         barred = codec.barred_tokens(present=request.present)
-        pools = z.view(way.proposals, -1, z.shape[1])
-        weight = draw_pools(decoder, tables, pools, noise.uniforms, limits, barred)[1]
-        needed = proposals_needed(weight, limits.groups)
+        proposed = z.view(way.proposals, -1, z.shape[1])
+        pool = Pool.draw(decoder, tables, proposed, noise.uniforms, limits, barred)
+        needed = proposals_needed(pool.weight, limits.groups)
         if needed is not None:
             return replace(way, proposals=needed)
     return Way(decoder.tables(given=given is not None))
@@ -123,9 +119,6 @@ def draw_block(
     layout, decoder = codec.layout, networks.decoder
     size, generator = block_rows(layout), torch_generator(request.seed, "sample", block)
     z, noise = draw_noise(networks, layout, size, way, generator, device)
-    if isinstance(request.given, GivenFrame):  # no row of a block is drawn that the frame doesn't have
-        size = min(size, request.given.rows - block * size)
-        z, noise = z[:size], Noise(noise.uniforms[:size], noise.normals[:size])
     barred = codec.barred_tokens(present=request.present)
     if not isinstance(decoder, CausalDecoder):
         rows = decoder.draw(z, noise, barred=barred)
@@ -135,6 +128,7 @@ def draw_block(
         known, view = (None, None)
         if request.given is not None:
             known, view = request.given.block(decoder, block * size, size, noise.uniforms)
+            z, noise = z[: len(known)], Noise(*(part[: len(known)] for part in noise))
         steps = request.decoding_steps
         # Rows that are each their own question are drawn once: they may cost more.
         proposals = PROPOSALS_FOR_FRAMES if isinstance(request.given, GivenFrame) else None
@@ -164,10 +158,9 @@ def draw_pooled(
     proposed = z.view(way.proposals, -1, z.shape[1])
     codes = []
     for part in torch.arange(proposed.shape[1], device=z.device).split(ROWS_AT_A_TIME):
-        within = limits.rows(part)
-        codes.append(
-            draw_within(decoder, way.tables, proposed[:, part], noise.uniforms[part], within, barred)
-        )
+        uniforms = noise.uniforms[part]
+        pool = Pool.draw(decoder, way.tables, proposed[:, part], uniforms, limits.rows(part), barred)
+        codes.append(pool.choose(uniforms))
     return Rows(torch.cat(codes), noise.normals)
 
 

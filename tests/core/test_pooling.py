@@ -1,5 +1,6 @@
 """Rows chosen from a pool of proposals: they follow what drawing freely and throwing away would leave."""
 
+import pandas as pd
 import pytest
 import torch
 
@@ -7,7 +8,7 @@ from tests.core.test_causal import LAYOUT, decoder_of
 from tvae_core import TVAE, ConditionError
 from tvae_core.drawing import Tables
 from tvae_core.likelihood import Noise
-from tvae_core.pooling import Limits, choose, draw_within, proposals_needed
+from tvae_core.pooling import Limits, Pool, choose, proposals_needed
 from tvae_core.randomness import torch_generator
 
 OFFSETS = torch.from_numpy(LAYOUT.code_offsets)
@@ -53,7 +54,7 @@ def test_the_pool_gives_what_throwing_away_leaves(limits, kept):
     decoder = decoder_of()
     tables = Tables(decoder, tilted=True)
     z, uniforms = z_and_noise(COUNT, 3, seed=1)
-    codes = draw_within(decoder, tables, z, uniforms, limits_of(COUNT, **limits))
+    codes = Pool.draw(decoder, tables, z, uniforms, limits_of(COUNT, **limits), {}).choose(uniforms)
     assert bool(kept(codes).all())
     free = decoder.draw(
         torch.randn(400_000, 3, generator=torch_generator(2, "free")),
@@ -72,7 +73,7 @@ def test_rows_of_a_group_take_the_proposals_of_their_group_alone():
     level = torch.arange(600) % 3
     limits = limits_of(600, known={2: 0}, groups=level)
     limits.codes[:, 2] += level
-    codes = draw_within(decoder, Tables(decoder, tilted=True), z, uniforms, limits)
+    codes = Pool.draw(decoder, Tables(decoder, tilted=True), z, uniforms, limits, {}).choose(uniforms)
     assert torch.equal(codes[:, 2] - OFFSETS[2], level)
 
 
@@ -98,11 +99,19 @@ def test_no_proposal_of_any_weight_is_an_error():
         choose(torch.full((2, 3), -torch.inf), torch.zeros(3, dtype=torch.int64))
 
 
-def test_whether_a_pool_serves_depends_on_the_condition_alone(tmp_path):
-    import pandas as pd
-
+def test_whether_a_pool_serves_depends_on_the_condition_alone(monkeypatch):
     table = pd.DataFrame({"x": [1, 2, 3, 4] * 100, "y": ["a", "b", "a", "b"] * 100})
     model = TVAE(epochs=3, seed=1).fit(table)
+    first_pools = []
+
+    def seen(weight, groups):
+        first_pools.append(weight)
+        return proposals_needed(weight, groups)
+
+    monkeypatch.setattr("tvae_core.sampling.proposals_needed", seen)
     whole = model.sample(3_000, given={"y": "b"}, seed=5)
     assert whole[:100].equals(model.sample(100, given={"y": "b"}, seed=5))
     assert (whole.y == "b").all()
+    model.sample(10, given={"y": "b"}, seed=6)
+    assert len(first_pools) == 3
+    assert all(torch.equal(pool, first_pools[0]) for pool in first_pools)
