@@ -22,31 +22,44 @@ from tvae_core.model import (
 )
 from tvae_core.networks import Networks
 
+# Every parameter starts at a multiple of so many numbers: 64 bytes, a processor's cache line.
+ALIGNED = 16
+
 
 @dataclass
 class ClosedForm:
-    """Encoder and independent decoder, and one buffer for all their gradients."""
+    """Encoder and independent decoder. `weights` and its gradient, flat, are those of all their parameters."""
 
     encoder: Encoder
     likelihood: IndependentLikelihood
     loss_factor: float
     free_bits: float
-    flat: Tensor
-    gradients: dict[Tensor, Tensor]
+    weights: nn.Parameter
 
     @classmethod
     def of(cls, networks: Networks) -> "ClosedForm | None":
-        """The closed form of these networks; None where columns look at each other, or rows are too wide for it."""
+        """The closed form of these networks; None where columns look at each other, or rows are too wide for it.
+
+        The networks' parameters and their gradients become views of the flat ones.
+        """
         encoder, likelihood = networks.encoder, networks.decoder
         if not isinstance(likelihood, IndependentLikelihood) or likelihood.layout.data_dim > WIDEST_DENSE:
             return None
         parameters = list(networks.trained_parameters())
-        flat = torch.zeros(sum(p.numel() for p in parameters), device=parameters[0].device)
-        parts = flat.split([p.numel() for p in parameters])
-        views: dict[Tensor, Tensor] = {
-            p: part.view(p.shape) for p, part in zip(parameters, parts, strict=True)
-        }
-        return cls(encoder, likelihood, networks.loss_factor, networks.free_bits, flat, views)
+        sizes = [-(-p.numel() // ALIGNED) * ALIGNED for p in parameters]
+        weights = nn.Parameter(torch.zeros(sum(sizes), device=parameters[0].device))
+        weights.grad = torch.zeros_like(weights)
+        parts = zip(weights.detach().split(sizes), weights.grad.split(sizes), strict=True)
+        for parameter, (values, gradient) in zip(parameters, parts, strict=True):
+            size, shape = parameter.numel(), parameter.shape
+            values[:size] = parameter.detach().flatten()
+            parameter.data, parameter.grad = values[:size].view(shape), gradient[:size].view(shape)
+        return cls(encoder, likelihood, networks.loss_factor, networks.free_bits, weights)
+
+    @property
+    def gradient(self) -> Tensor:
+        """All parameters' gradient, flat."""
+        return _gradient(self.weights)
 
     @torch.no_grad()
     def step(self, rows: Rows, generator: torch.Generator) -> LossParts:
@@ -74,8 +87,6 @@ class ClosedForm:
         at_logvar = (at_z * noise).mul_(std).add_((std * std - 1) * share).mul_(0.5).mul_(raw == logvar)
         at_head = torch.cat([torch.addcmul(at_z, mu, share), at_logvar], dim=1)
         self._back(into, encoded, self._linear_back(head, encoded[-1], at_head), inputs=False)
-        for parameter, gradient in self.gradients.items():
-            parameter.grad = gradient
         return parts
 
     def _likelihood(self, output: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
@@ -86,7 +97,7 @@ class ClosedForm:
         gradient, loss = segment_softmax(output, targets, segments)
         nll = loss.sum(1)
         gradient.scatter_add_(1, targets, gradient.new_full(targets.shape, -1.0))
-        at_sigma = self.gradients[self.likelihood.decoder.sigma].zero_()
+        at_sigma = _gradient(self.likelihood.decoder.sigma).zero_()
         if scalars:
             sigma = self.likelihood.decoder.sigma[:scalars]
             mean = torch.tanh(output[:, :scalars])
@@ -111,12 +122,17 @@ class ClosedForm:
     def _linear_back(self, layer: nn.Module, x: Tensor, gradient: Tensor, *, inputs: bool = True) -> Tensor:
         """Write a layer's own gradient; return that at its input x, unless nobody asks for it."""
         assert isinstance(layer, nn.Linear | InputLayer)
-        torch.sum(gradient, 0, out=self.gradients[layer.bias])
+        torch.sum(gradient, 0, out=_gradient(layer.bias))
         if isinstance(layer, InputLayer):
-            torch.mm(x.T, gradient, out=self.gradients[layer.weight])
+            torch.mm(x.T, gradient, out=_gradient(layer.weight))
             return gradient @ layer.weight.T if inputs else gradient
-        torch.mm(gradient.T, x, out=self.gradients[layer.weight])
+        torch.mm(gradient.T, x, out=_gradient(layer.weight))
         return gradient @ layer.weight if inputs else gradient
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 def _linear(layers: nn.Module) -> list[nn.Module]:

@@ -27,6 +27,8 @@ LARGEST_GRADIENT = 5.0
 EMBEDDING_DECAY = 0.2
 # Steps left out for a loss or gradient that is not finite: this many, and one more for each hundred steps.
 MOST_SKIPPED, STEPS_PER_SKIPPED = 10, 100
+# Weights, and the optimiser's means of gradients, below this are set to zero every so many steps.
+TINY, STEPS_PER_CUT = 1e-30, 50
 
 
 @dataclass
@@ -86,7 +88,7 @@ class Trainer:
         # Gradients that are averaged over processes come from autograd, whose hooks send them.
         closed = ClosedForm.of(networks) if spread is None else None
         return cls(
-            networks, settings, make_optimiser(networks, settings), generator, steps, average, clock,
+            networks, settings, make_optimiser(networks, settings, closed), generator, steps, average, clock,
             spread=spread, closed=closed,
         )  # fmt: skip
 
@@ -97,7 +99,6 @@ class Trainer:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
-        self.optimiser.zero_grad(set_to_none=True)
         parts = self.gradients(rows)
         self.steps += 1
         if not self._clip_gradients():
@@ -105,6 +106,8 @@ class Trainer:
             return None
         self.optimiser.step()
         self.networks.decoder.project()
+        if self.closed is not None and self.steps % STEPS_PER_CUT == 0:
+            self._cut_tiny()
         self._update_average()
         if self.first_loss is None:
             self.first_loss = float(parts.total)
@@ -112,10 +115,11 @@ class Trainer:
 
     def gradients(self, rows: Rows) -> LossParts:
         """Put the gradient of a batch's loss into the parameters."""
-        if self.spread is not None:
-            return self.spread.gradients(rows)
         if self.closed is not None:
             return self.closed.step(rows, self.generator)
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.spread is not None:
+            return self.spread.gradients(rows)
         parts = self.networks.training_loss(rows, self.generator)
         parts.total.backward()
         return LossParts(*(part.detach() for part in parts))
@@ -123,12 +127,22 @@ class Trainer:
     def _clip_gradients(self) -> bool:
         """Shorten the gradient where columns look at each other; whether it is finite."""
         if self.closed is not None:
-            return bool(self.closed.flat.norm().isfinite())
+            return math.isfinite(self.closed.gradient.sum())
         parameters = [p for p in self.networks.trained_parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
         if self.networks.looks:
             nn.utils.clip_grads_with_norm_(parameters, LARGEST_GRADIENT, norm, foreach=True)
         return bool(norm.isfinite())
+
+    @torch.no_grad()
+    def _cut_tiny(self) -> None:
+        """Set to zero what has decayed so far that processors would take many times longer with it (denormals).
+
+        What leads to a unit that no row activates has no gradient but weight decay's, and shrinks without end.
+        """
+        assert self.closed is not None
+        for numbers in (self.closed.weights, *self.optimiser.state[self.closed.weights].values()):
+            numbers.masked_fill_(numbers.abs() < TINY, 0)
 
     def _skip(self) -> None:
         self.skipped += 1
@@ -210,11 +224,14 @@ class Trainer:
         return self.networks.state_dict() if self.average is None else self.average
 
 
-def make_optimiser(networks: Networks, settings: ModelSettings) -> torch.optim.Optimizer:
+def make_optimiser(
+    networks: Networks, settings: ModelSettings, closed: ClosedForm | None = None
+) -> torch.optim.Optimizer:
     """Adam as published for the reference preset; elsewhere AdamW with less decay of embeddings, none of biases."""
     rate, decay = settings.learning_rate or 1e-3, settings.l2scale or 0.0
     if not networks.looks:
-        return torch.optim.Adam(networks.trained_parameters(), lr=rate, weight_decay=decay, fused=True)
+        trained = networks.trained_parameters() if closed is None else [closed.weights]
+        return torch.optim.Adam(trained, lr=rate, weight_decay=decay, fused=True)
     groups: dict[float, list[nn.Parameter]] = {decay: [], EMBEDDING_DECAY * decay: [], 0.0: []}
     for name, parameter in networks.named_parameters():
         if parameter.dim() <= 1:
