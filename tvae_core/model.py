@@ -36,10 +36,10 @@ class Rows(NamedTuple):
         """The given rows."""
         return Rows(self.codes[rows], self.scalars[rows])
 
-    def dense(self, data_dim: int) -> Tensor:
+    def dense(self, data_dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """The batch as the matrix (rows, data_dim) that it stands for, where every code is a token."""
         scalars = self.scalars.shape[1]
-        out = torch.zeros(len(self.codes), data_dim, device=self.codes.device)
+        out = torch.zeros(len(self.codes), data_dim, dtype=dtype, device=self.codes.device)
         out.scatter_(1, self.codes + scalars, 1.0)
         out[:, :scalars] = self.scalars
         return out

@@ -15,6 +15,7 @@ from tvae_core.errors import TrainingError
 from tvae_core.losses import LossParts
 from tvae_core.model import Rows
 from tvae_core.networks import Networks
+from tvae_core.products import product_dtype
 from tvae_core.settings import ModelSettings
 
 Weights = dict[str, Tensor]
@@ -86,7 +87,7 @@ class Trainer:
         clock = Clock(None if settings.max_minutes is None else 60 * settings.max_minutes)
         spread = Spread(networks, generator) if is_spread() else None
         # Gradients that are averaged over processes come from autograd, whose hooks send them.
-        closed = ClosedForm.of(networks) if spread is None else None
+        closed = ClosedForm.of(networks, product_dtype(generator.device)) if spread is None else None
         return cls(
             networks, settings, make_optimiser(networks, settings, closed), generator, steps, average, clock,
             spread=spread, closed=closed,

@@ -56,3 +56,27 @@ def test_loss_and_gradients_are_those_of_autograd(layout, free_bits, logvar):
 def test_columns_that_look_at_each_other_have_no_closed_form():
     settings = ModelSettings(preset="default").resolved()
     assert ClosedForm.of(Networks.fresh(settings, CODES_ONLY, torch.Generator().manual_seed(0))) is None
+
+
+def test_rounded_products_give_nearly_the_same_gradient():
+    exact, rounded = (networks(MIXED) for _ in range(2))
+    gradients = []
+    for model, dtype in ((exact, torch.float32), (rounded, torch.bfloat16)):
+        closed = ClosedForm.of(model, dtype)
+        assert closed is not None
+        closed.step(batch(MIXED, 500), torch.Generator().manual_seed(2))
+        gradients.append(closed.gradient)
+        assert all(p.dtype == p.grad.dtype == torch.float32 for p in model.trained_parameters())
+    error = (gradients[0] - gradients[1]).norm() / gradients[0].norm()
+    assert 0 < error < 0.01
+
+
+def test_parameters_are_views_of_the_flat_weights():
+    model = networks(MIXED)
+    before = [p.detach().clone() for p in model.trained_parameters()]
+    closed = ClosedForm.of(model)
+    assert closed is not None
+    assert all(torch.equal(a, b) for a, b in zip(before, model.trained_parameters(), strict=True))
+    with torch.no_grad():
+        closed.weights += 1
+    assert all(torch.equal(a + 1, b) for a, b in zip(before, model.trained_parameters(), strict=True))

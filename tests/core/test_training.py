@@ -15,7 +15,7 @@ from tvae_core.model import Rows
 from tvae_core.networks import Networks
 from tvae_core.randomness import torch_generator
 from tvae_core.settings import ModelSettings
-from tvae_core.trainer import Trainer
+from tvae_core.trainer import STEPS_PER_CUT, TINY, Trainer
 from tvae_core.training import size_to_table
 
 SMALL = {"embedding_dim": 4, "compress_dims": [16], "decompress_dims": [16]}
@@ -130,6 +130,23 @@ def test_many_steps_that_are_not_finite_end_training_with_what_to_do(monkeypatch
         TrainingError, match=r"stopped at step 15.*not a finite number in 11 steps.*learning_rate"
     ):
         TVAE(**SMALL, epochs=20, batch_size=100).fit(planted(1000))
+
+
+def test_what_leads_to_a_dead_unit_decays_to_zero_and_not_to_denormal_numbers():
+    training = trainer(preset="reference")
+    unit = training.networks.encoder.first
+    with torch.no_grad():
+        unit.bias[0] = -1e3  # no row gets through: its weights have weight decay's gradient alone
+        unit.weight[:, 0] = 1e-37
+    rows = Rows(torch.randint(0, 3, (50, 2)) + torch.tensor([0, 3]), torch.zeros(50, 0))
+    for _ in range(STEPS_PER_CUT):
+        training.step(rows)
+    assert (unit.weight[:, 0] == 0).all()
+    assert unit.bias[0] < -999
+    assert (unit.weight[:, 1:] != 0).all()
+    kept = training.optimiser.state_dict()["state"][0]
+    for numbers in (training.networks.state_dict()["encoder.first.weight"], *kept.values()):
+        assert not ((numbers != 0) & (numbers.abs() < TINY)).any()
 
 
 def test_training_that_diverges_ends_with_epoch_step_and_what_to_do():
