@@ -24,7 +24,7 @@ from tvae_core.errors import ConditionError, DataError
 from tvae_core.layout import ColumnLayout
 from tvae_core.likelihood import View, draw_share
 from tvae_core.model import Rows
-from tvae_core.pooling import Limits, choose, most_proposals
+from tvae_core.pooling import Limits, choose
 from tvae_core.sources import table_from_frame
 from tvae_core.table import TableCodec
 
@@ -79,9 +79,9 @@ class GivenConditions:
         self.outputs = [codec.schema.names.index(c.column) for c in self.conditions]
 
     @property
-    def proposals(self) -> int:
-        """The most proposals for each row of a pool."""
-        return most_proposals(reach(1 + max(self.columns), self.all_columns))
+    def reached(self) -> float:
+        """The share of a row's work after which the last condition is reached."""
+        return reach(1 + max(self.columns), self.all_columns)
 
     def limits(self, decoder: CausalDecoder, uniforms: Tensor) -> Limits:
         """What the conditions leave of rows with these numbers (rows, columns, 2)."""

@@ -7,6 +7,7 @@ being alike, they are chosen from one pool in proportion to the weights. Where f
 many rows would repeat the same ones; there the decoder that was given the conditions proposes instead (drawing.py).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # proposals than leave the smaller share aren't drawn.
 LARGEST_EXCESS, SMALL_EXCESS = 0.05, 0.02
 MOST_PROPOSALS = 8
+# Conditions that one row in so many meets, or more, may cost what drawing and throwing away would.
+FEW_THROWN_AWAY = 5
 # A group of fewer rows has too small a pool.
 FEWEST_ROWS = 16
 
@@ -117,17 +120,19 @@ def propose(rows: Draft, lane: Lane, limits: Limits) -> Tensor:
     return weight
 
 
-def most_proposals(share: float) -> int:
-    """Proposals for each row that keep to `COST`, the last condition being reached after a `share` of a row's work.
+def affordable_proposals(reached: float) -> int:
+    """Proposals for each row that keep to `COST`, the last condition being reached after a share of a row's work.
 
-    >>> most_proposals(1.0), most_proposals(0.5), most_proposals(0.1)
+    >>> affordable_proposals(1.0), affordable_proposals(0.5), affordable_proposals(0.1)
     (2, 4, 8)
     """
-    return max(2, min(MOST_PROPOSALS, int((COST - 1 + share) / share)))
+    return max(2, min(MOST_PROPOSALS, int((COST - 1 + reached) / reached)))
 
 
 def proposals_needed(weight: Tensor, groups: Tensor) -> int | None:
     """As few proposals as serve for each row, by the log-weights (count, n) of a first pool; None if no number does.
+
+    At most as many as the first pool has, or as drawing and throwing away would take, where that is few.
 
     >>> even, one = torch.zeros(4, 40), torch.zeros(4, 40).index_fill(1, torch.tensor([3]), 5.0)
     >>> groups = torch.zeros(40, dtype=torch.int64)
@@ -135,6 +140,8 @@ def proposals_needed(weight: Tensor, groups: Tensor) -> int | None:
     (2, None, None)
     """
     count, n = weight.shape
+    met = float(weight.exp().mean())
+    most = max(count, math.ceil(1 / met)) if met * FEW_THROWN_AWAY >= 1 else count
     times = torch.zeros_like(weight)
     kinds = groups.unique()
     if len(kinds) * FEWEST_ROWS > n:
@@ -142,12 +149,12 @@ def proposals_needed(weight: Tensor, groups: Tensor) -> int | None:
     for group in kinds:
         held = groups == group
         times[:, held] = torch.softmax(weight[:, held].flatten(), 0).view(count, -1) * held.sum()
-    for fewer in range(2, count + 1):
-        # Each of fewer proposals would be chosen more often.
-        often = times * (count / fewer)
-        excess = float((often - 1).clamp(min=0).sum()) * fewer / count / n
-        if excess <= (LARGEST_EXCESS if fewer == count else SMALL_EXCESS):
-            return fewer
+    for number in range(2, most + 1):
+        # Each of fewer proposals would be chosen more often, each of more less often.
+        often = times * (count / number)
+        excess = float((often - 1).clamp(min=0).sum()) * number / count / n
+        if excess <= (LARGEST_EXCESS if number == most else SMALL_EXCESS):
+            return number
     return None
 
 

@@ -19,7 +19,7 @@ from tvae_core.layout import Layout
 from tvae_core.likelihood import Noise
 from tvae_core.model import Rows
 from tvae_core.networks import Networks
-from tvae_core.pooling import Pool, proposals_needed
+from tvae_core.pooling import Pool, affordable_proposals, proposals_needed
 from tvae_core.products import fast_products
 from tvae_core.randomness import numpy_generator, torch_generator
 from tvae_core.table import EncodedTable, TableCodec
@@ -98,7 +98,7 @@ def way_of(networks: Networks, codec: TableCodec, request: Request, device: torc
         return Way()
     if isinstance(given, GivenConditions) and request.decoding_steps is None:
         tables = decoder.tables(given=False)
-        way = Way(tables, given, given.proposals)
+        way = Way(tables, given, affordable_proposals(given.reached))
         generator = torch_generator(FIRST_SEED, "first pool")
         z, noise = draw_noise(networks, codec.layout, ROWS_OF_FIRST_POOL, way, generator, device)
         limits = given.limits(decoder, noise.uniforms)
