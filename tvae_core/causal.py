@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tvae_core.column_linear import ColumnLinear
-from tvae_core.drawing import ROWS_AT_A_TIME, Tables, draw_from_prior, draw_given
+from tvae_core.drawing import Tables, draw_from_prior, draw_given
 from tvae_core.embedding import CodeTable, RankMaps
 from tvae_core.fine import FinePlaces
 from tvae_core.layout import Layout
-from tvae_core.likelihood import Noise, View, draw_share
+from tvae_core.likelihood import Noise, View, draw_share, rows_at_a_time
 from tvae_core.losses import SegmentsOnce, segment_cross_entropy
 from tvae_core.model import Rows
 from tvae_core.randommask import MaskPool
@@ -204,7 +204,7 @@ class CausalDecoder(nn.Module):
                 self, tables, z[part], noise.uniforms[part], given.codes[part], view.rows(part),
                 steps=steps, barred=barred, proposals=proposals,
             )
-            for part in torch.arange(len(z), device=z.device).split(ROWS_AT_A_TIME)
+            for part in torch.arange(len(z), device=z.device).split(rows_at_a_time(max(self.layout.tokens)))
         ]  # fmt: skip
         return Rows(torch.cat(codes), noise.normals)
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 # Drawing under conditions costs at most about this many times what drawing without them does.
 COST = 2.8
 CALIBRATION_ROUNDS = 4
-# Rows drawn at a time: what they need fits into a processor's cache.
-ROWS_AT_A_TIME = 1_024
 
 
 class Tables:

@@ -14,6 +14,9 @@ from tvae_core.layout import Layout
 from tvae_core.losses import SegmentsOnce, reconstruction_loss
 from tvae_core.model import Decoder, Rows
 
+# Rows drawn at a time: what they need fits into a processor's cache, and a softmax has so many places for all of them.
+ROWS_AT_A_TIME, NUMBERS_AT_A_TIME = 1_024, 2**24
+
 
 class View(NamedTuple):
     """What a training row's decoder may look at.
@@ -46,6 +49,24 @@ class Noise(NamedTuple):
         uniforms = torch.rand(rows, len(layout.columns), 2, generator=generator)
         normals = torch.randn(rows, layout.scalars, generator=generator)
         return cls(uniforms.to(device), normals.to(device))
+
+
+def power_of_two(most: int, largest: int) -> int:
+    """The largest power of two that is neither above `most` nor above `largest`, and 1 at least.
+
+    >>> power_of_two(1000, 4096), power_of_two(1000, 256), power_of_two(0, 256)
+    (512, 256, 1)
+    """
+    return int(2 ** (max(1, min(most, largest)).bit_length() - 1))
+
+
+def rows_at_a_time(widest: int) -> int:
+    """Rows that are drawn together, whose largest softmax has so many places.
+
+    >>> rows_at_a_time(100), rows_at_a_time(100_000)
+    (1024, 128)
+    """
+    return power_of_two(NUMBERS_AT_A_TIME // widest, ROWS_AT_A_TIME)
 
 
 def draw_token(logits: Tensor, draws: Tensor) -> Tensor:
@@ -90,9 +111,16 @@ class IndependentLikelihood(nn.Module):
     @torch.no_grad()
     def draw(self, z: Tensor, noise: Noise, *, barred: Mapping[int, Sequence[int]] | None = None) -> Rows:
         """Draw every code from its softmax, without the `barred` tokens of a column, every scalar from its Gaussian."""
+        parts = torch.arange(len(z), device=z.device).split(rows_at_a_time(self.layout.data_dim))
+        drawn = [
+            self._draw(z[part], Noise(*(numbers[part] for numbers in noise)), barred or {}) for part in parts
+        ]
+        return Rows(torch.cat([rows.codes for rows in drawn]), torch.cat([rows.scalars for rows in drawn]))
+
+    def _draw(self, z: Tensor, noise: Noise, barred: Mapping[int, Sequence[int]]) -> Rows:
         flat, sigma = self.decoder(z)
         scalars = self.layout.scalars
-        for column, tokens in (barred or {}).items():
+        for column, tokens in barred.items():
             flat[
                 :, [scalars + int(self.layout.token_offsets[column]) + token for token in tokens]
             ] = -torch.inf

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from tvae_core.causal import CausalDecoder
-from tvae_core.drawing import ROWS_AT_A_TIME, Tables
+from tvae_core.drawing import Tables
 from tvae_core.given import Given, GivenConditions, GivenFrame
 from tvae_core.layout import Layout
-from tvae_core.likelihood import Noise
+from tvae_core.likelihood import Noise, power_of_two, rows_at_a_time
 from tvae_core.model import Rows
 from tvae_core.networks import Networks
 from tvae_core.pooling import Pool, affordable_proposals, proposals_needed
@@ -25,8 +25,8 @@ from tvae_core.randomness import numpy_generator, torch_generator
 from tvae_core.table import EncodedTable, TableCodec
 
 LARGEST_BLOCK, SMALLEST_BLOCK = 8_192, 64
-# A block's random numbers and largest softmax hold about this many numbers at most.
-BLOCK_NUMBERS = 2**24
+# A block has about this many cells at most: to draw some rows is to draw a whole block, a second or two of wide tables.
+BLOCK_CELLS = 2**19
 # Proposals for each row of a frame of given cells, each of them whole.
 PROPOSALS_FOR_FRAMES = 8
 # The pool that shows whether pools serve: it is the same for a condition, whatever the sample's seed.
@@ -35,8 +35,7 @@ ROWS_OF_FIRST_POOL, FIRST_SEED = 256, 0
 
 def block_rows(layout: Layout) -> int:
     """Rows per block: a power of two that keeps a block small, the same for every sample of a generator."""
-    fit = BLOCK_NUMBERS // max(1, layout.data_dim)
-    return max(SMALLEST_BLOCK, min(LARGEST_BLOCK, 2 ** max(0, fit.bit_length() - 1)))
+    return max(SMALLEST_BLOCK, power_of_two(BLOCK_CELLS // max(1, len(layout.columns)), LARGEST_BLOCK))
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,9 @@ def draw_pooled(
     limits = way.pool.limits(decoder, noise.uniforms)
     proposed = z.view(way.proposals, -1, z.shape[1])
     codes = []
-    for part in torch.arange(proposed.shape[1], device=z.device).split(ROWS_AT_A_TIME):
+    for part in torch.arange(proposed.shape[1], device=z.device).split(
+        rows_at_a_time(max(decoder.layout.tokens))
+    ):
         uniforms = noise.uniforms[part]
         pool = Pool.draw(decoder, way.tables, proposed[:, part], uniforms, limits.rows(part), barred)
         codes.append(pool.choose(uniforms))
