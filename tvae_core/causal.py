@@ -265,7 +265,9 @@ class CausalDecoder(nn.Module):
         )
 
     def _token_shares(self) -> Tensor:
-        return torch.zeros_like(self.bias).index_add(0, self.before.token_of_code, self.margins)
+        # On the processor: a GPU adds in no fixed order, and training would not be reproducible.
+        tokens, margins = self.before.token_of_code.cpu(), self.margins.cpu()
+        return torch.zeros(len(self.bias)).index_add(0, tokens, margins).to(self.bias.device)
 
     def project(self) -> None:
         """Nothing to keep in range."""

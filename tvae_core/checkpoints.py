@@ -102,6 +102,9 @@ class Checkpoints:
                 "the checkpoint is one of other data, settings, code or device: training starts anew"
             )
             return None
+        if not fits(trainer.optimiser, optimiser_state(tensors)):
+            logger.warning("the checkpoint is one of training by other processes: training starts anew")
+            return None
         place = restore(trainer, course, state, tensors)
         logger.info("training goes on from a checkpoint: epoch %d, step %d", place.epoch, trainer.steps)
         return place
@@ -188,6 +191,16 @@ def restore(
     course.best = group("best") or None
     course.best_loss = math.inf if state["best_loss"] is None else state["best_loss"]
     return EpochPlace(order=tensors["random.order"], sums=tensors["epoch.sums"].to(device), **state["place"])
+
+
+def fits(optimiser: torch.optim.Optimizer, state: dict[int, dict[str, Tensor]]) -> bool:
+    """Whether an optimiser's state is one of these parameters: one of others would write beyond their ends."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    return all(
+        number < len(parameters) and (not value.dim() or value.shape == parameters[number].shape)
+        for number, values in state.items()
+        for value in values.values()
+    )
 
 
 def optimiser_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:

@@ -19,7 +19,7 @@ from tvae_core.likelihood import View, draw_share, draw_token
 if TYPE_CHECKING:
     from tvae_core.causal import CausalDecoder
 
-# Drawing under conditions costs at most about this many times what drawing without them does.
+# Drawing under conditions costs at most about this many times what drawing without does; pooling.py has an exception.
 COST = 2.8
 CALIBRATION_ROUNDS = 4
 

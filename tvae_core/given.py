@@ -22,7 +22,7 @@ from tvae_core.conditions import ColumnCondition
 from tvae_core.drawing import reach
 from tvae_core.errors import ConditionError, DataError
 from tvae_core.layout import ColumnLayout
-from tvae_core.likelihood import View, draw_share
+from tvae_core.likelihood import View, draw_same_share
 from tvae_core.model import Rows
 from tvae_core.pooling import Limits, choose
 from tvae_core.sources import table_from_frame
@@ -93,8 +93,8 @@ class GivenConditions:
         for column, condition in zip(self.columns, self.conditions, strict=True):
             allowed = np.flatnonzero(condition.shares)
             if condition.target is not None:
-                target = torch.from_numpy(condition.target).to(device).expand(size, -1)
-                level = draw_share(target, uniforms[:, column, 0])
+                target = torch.from_numpy(condition.target).to(device)
+                level = draw_same_share(target, uniforms[:, column, 0])
                 codes[:, column] += level
                 groups = _joined(groups, level)
             elif len(allowed) == 1:

@@ -86,6 +86,16 @@ def draw_share(shares: Tensor, draws: Tensor) -> Tensor:
     return chosen.clamp_(max=shares.shape[1] - 1)
 
 
+def draw_same_share(shares: Tensor, draws: Tensor) -> Tensor:
+    """`draw_share` with the same shares (codes,) for all draws (rows,).
+
+    >>> draw_same_share(torch.tensor([1.0, 0.0, 3.0]), torch.tensor([0.2, 0.25, 0.9])).tolist()
+    [0, 2, 2]
+    """
+    steps = shares.double().cumsum(0)
+    return torch.searchsorted(steps, draws * steps[-1], right=True).clamp_(max=len(shares) - 1)
+
+
 class IndependentLikelihood(nn.Module):
     """The paper's likelihood: every column independent of the others given z; codes are tokens."""
 

@@ -66,6 +66,13 @@ class Networks(nn.Module):
         """All parameters; the prior has none, it is fitted afterwards."""
         return chain(self.encoder.parameters(), self.decoder.parameters())
 
+    def let_go(self) -> None:
+        """Drop what only training needs, and give every parameter memory of its own, where several share a tensor."""
+        for parameter in self.trained_parameters():
+            parameter.data, parameter.grad = parameter.data.clone(), None
+        if isinstance(self.decoder, CausalDecoder):
+            self.decoder.masks = None
+
     def training_loss(self, rows: Rows, generator: torch.Generator) -> LossParts:
         """The loss of a training batch, with one draw of z per row, random views and dropout."""
         mu, std, logvar = self.encoder(rows)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 # proposals than leave the smaller share aren't drawn.
 LARGEST_EXCESS, SMALL_EXCESS = 0.05, 0.02
 MOST_PROPOSALS = 8
-# Conditions that one row in so many meets, or more, may cost what drawing and throwing away would.
-FEW_THROWN_AWAY = 5
 # A group of fewer rows has too small a pool.
 FEWEST_ROWS = 16
 
@@ -132,7 +130,8 @@ def affordable_proposals(reached: float) -> int:
 def proposals_needed(weight: Tensor, groups: Tensor) -> int | None:
     """As few proposals as serve for each row, by the log-weights (count, n) of a first pool; None if no number does.
 
-    At most as many as the first pool has, or as drawing and throwing away would take, where that is few.
+    At most as many as the first pool has, or as drawing and throwing away would take, where that is `MOST_PROPOSALS` or
+    fewer.
 
     >>> even, one = torch.zeros(4, 40), torch.zeros(4, 40).index_fill(1, torch.tensor([3]), 5.0)
     >>> groups = torch.zeros(40, dtype=torch.int64)
@@ -140,12 +139,13 @@ def proposals_needed(weight: Tensor, groups: Tensor) -> int | None:
     (2, None, None)
     """
     count, n = weight.shape
-    met = float(weight.exp().mean())
-    most = max(count, math.ceil(1 / met)) if met * FEW_THROWN_AWAY >= 1 else count
     times = torch.zeros_like(weight)
     kinds = groups.unique()
     if len(kinds) * FEWEST_ROWS > n:
         return None
+    # The share of the free rows that meet the conditions, in the group where it is least.
+    met = min(float(weight[:, groups == group].exp().mean()) for group in kinds)
+    most = max(count, math.ceil(1 / met)) if met * MOST_PROPOSALS >= 1 else count
     for group in kinds:
         held = groups == group
         times[:, held] = torch.softmax(weight[:, held].flatten(), 0).view(count, -1) * held.sum()

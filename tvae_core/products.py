@@ -7,15 +7,23 @@ import torch
 
 
 @contextmanager
-def fast_products() -> Iterator[None]:
+def fast_products(device: torch.device, *, exact: bool = False) -> Iterator[None]:
     """Compute float32 products in torch's `medium` precision, and put the caller's setting back.
 
     On x86 this takes oneDNN in place of MKL, which leaves half of the speed of AMD's processors unused: two to four
     times as fast for the products here, in full float32 unless the processor multiplies bfloat16 matrices (AMX). A GPU
-    uses its tensor cores (TF32).
+    uses its tensor cores (TF32). Where either would round, `exact` asks for full float32 after all: covariances are
+    differences of large numbers, and one digit decides which row is drawn.
     """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
+    try:
+        before = torch.get_float32_matmul_precision()
+    except (
+        RuntimeError
+    ):  # the caller chose by torch's newer settings, which these can't be mixed with: theirs hold
+        yield
+        return
+    rounds = device.type != "cpu" or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    torch.set_float32_matmul_precision("highest" if exact and rounds else "medium")
     try:
         yield
     finally:

@@ -25,8 +25,9 @@ from tvae_core.randomness import numpy_generator, torch_generator
 from tvae_core.table import EncodedTable, TableCodec
 
 LARGEST_BLOCK, SMALLEST_BLOCK = 8_192, 64
-# A block has about this many cells at most: to draw some rows is to draw a whole block, a second or two of wide tables.
-BLOCK_CELLS = 2**19
+# A block has about this many cells at most, and so many places for the codes of its widest column: to draw some rows is
+# to draw a whole block.
+BLOCK_CELLS, BLOCK_NUMBERS = 2**19, 2**24
 # Proposals for each row of a frame of given cells, each of them whole.
 PROPOSALS_FOR_FRAMES = 8
 # The pool that shows whether pools serve: it is the same for a condition, whatever the sample's seed.
@@ -35,7 +36,10 @@ ROWS_OF_FIRST_POOL, FIRST_SEED = 256, 0
 
 def block_rows(layout: Layout) -> int:
     """Rows per block: a power of two that keeps a block small, the same for every sample of a generator."""
-    return max(SMALLEST_BLOCK, power_of_two(BLOCK_CELLS // max(1, len(layout.columns)), LARGEST_BLOCK))
+    bearable = min(
+        BLOCK_CELLS // max(1, len(layout.columns)), BLOCK_NUMBERS // max(1, max(layout.codes, default=1))
+    )
+    return max(SMALLEST_BLOCK, power_of_two(bearable, LARGEST_BLOCK))
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def sample_blocks(
     end = request.first + request.rows
     for block in range(request.first // size, -(-end // size) if request.rows else 0):
         start = block * size
-        with fast_products():
+        with fast_products(device, exact=True):
             encoded = draw_block(networks, codec, request, block, device, way)
         places = numpy_generator(request.seed, "place in code", block).random((size, len(codec.codecs)))
         places = places[: len(encoded)]
@@ -85,13 +89,16 @@ class Way:
     proposals: int = 1
 
 
-@torch.no_grad()
-@fast_products()
 def way_of(networks: Networks, codec: TableCodec, request: Request, device: torch.device) -> Way:
     """Rows with conditions come from a pool where a first one shows that it serves; else from what is given.
 
     It depends on the generator and on what is given alone.
     """
+    with torch.no_grad(), fast_products(device, exact=True):
+        return _way_of(networks, codec, request, device)
+
+
+def _way_of(networks: Networks, codec: TableCodec, request: Request, device: torch.device) -> Way:
     decoder, given = networks.decoder, request.given
     if not isinstance(decoder, CausalDecoder):
         return Way()

@@ -131,6 +131,7 @@ def train(
         place = None
     if course.best is not None:
         networks.load_state_dict(course.best)
+    networks.let_go()
     return course.history
 
 

@@ -25,7 +25,7 @@ from tvae_core.given import Given, GivenConditions, GivenFrame, known_cells
 from tvae_core.holdback import entity_numbers, hold_back
 from tvae_core.imputed import frames_of, stacked
 from tvae_core.networks import Networks
-from tvae_core.products import fast_products
+from tvae_core.products import fast_products, product_dtype
 from tvae_core.protection import regenerate_entity
 from tvae_core.randomness import seed_sequence, torch_generator
 from tvae_core.sampling import Request, Way, rebatch, sample_blocks, way_of
@@ -148,6 +148,7 @@ class TVAE:
             "settings": self.settings_.to_dict(), "seed": self.seed, "codecs": self.codec_.to_dict(),
             "rows": table.digest(), "held_back": hashlib.sha256(np.packbits(held_back).data).hexdigest(),
             "device": self.device.type, "code": __version__, "torch": torch.__version__,
+            "products": str(product_dtype(self.device)) if self.settings_.preset == "reference" else None,
         }  # fmt: skip
         return hashlib.sha256(canonical_json(made_of)).hexdigest()
 
@@ -160,11 +161,18 @@ class TVAE:
         train_rows, validation_rows = (
             Batches(table, layout, self.device, np.flatnonzero(side)) for side in (~held_back, held_back)
         )
-        with fast_products(), freed_memory_kept():
-            self.history_ = train(
-                self.networks_, train_rows, validation_rows or None, self.settings_, seed=self.seed, **options
-            )
-            fit_prior(self.networks_, train_rows, seed=self.seed)
+        with freed_memory_kept():
+            with fast_products(self.device):
+                self.history_ = train(
+                    self.networks_,
+                    train_rows,
+                    validation_rows or None,
+                    self.settings_,
+                    seed=self.seed,
+                    **options,
+                )
+            with fast_products(self.device, exact=True):
+                fit_prior(self.networks_, train_rows, seed=self.seed)
 
     def sample(self, n: int | None = None, **options: Any) -> pd.DataFrame:
         """Draw n rows as a DataFrame; see `sample_batches` for the options and what the rows depend on.
@@ -363,8 +371,14 @@ def pick_device(device: str) -> torch.device:
         picked = torch.device(device)
     except RuntimeError:
         raise SettingsError(f"device must be auto, cpu, cuda or cuda:N, but it is {device!r}") from None
+    if picked.type not in ("cpu", "cuda"):
+        raise SettingsError(f"device must be auto, cpu, cuda or cuda:N, but it is {device!r}")
     if picked.type == "cuda" and not torch.cuda.is_available():
         raise SettingsError(
             f"device is {device!r} but torch sees no GPU: use cpu or auto, or install torch for CUDA"
+        )
+    if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(
+            f"device is {device!r} but torch sees {torch.cuda.device_count()} GPUs, numbered from 0"
         )
     return picked

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from tests.core.test_training import SMALL
 from tests.core.test_tvae import planted
@@ -15,7 +16,8 @@ from tests.processes import exit_status, fork, wait_until
 from tvae_core import TVAE
 from tvae_core.artifact import read_manifest
 from tvae_core.checkpoints import CheckpointFile
-from tvae_core.trainer import Trainer
+from tvae_core.closed_form import ClosedForm
+from tvae_core.trainer import STEPS_PER_CUT, Trainer
 
 PRESETS = {
     "default": {**SMALL, "epochs": 4, "batch_size": 100, "dropout": 0.2},
@@ -70,6 +72,46 @@ def test_a_resumed_fit_ends_with_the_same_generator_wherever_it_was_stopped(pres
     resumed = TVAE(seed=4, **settings).fit(frame, checkpoint=keeper, checkpoint_minutes=0)
     assert keeper.saves == steps - (1 + 4 + 7 + 6)
     assert digest(resumed, tmp_path) == undisturbed
+
+
+def test_a_fit_resumed_around_a_cut_of_tiny_weights_ends_with_the_same_generator(tmp_path):
+    settings, frame = {**PRESETS["reference"], "epochs": 10}, planted(650)
+    undisturbed = digest(TVAE(seed=4, **settings).fit(frame), tmp_path)
+    for last in (STEPS_PER_CUT - 1, STEPS_PER_CUT, STEPS_PER_CUT + 1):
+        keeper = Memory(last=last)
+        with pytest.raises(KilledError):
+            TVAE(seed=4, **settings).fit(frame, checkpoint=keeper, checkpoint_minutes=0)
+        resumed = TVAE(seed=4, **settings).fit(frame, checkpoint=Memory(keeper.content), checkpoint_minutes=0)
+        assert digest(resumed, tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize("spread_first", [True, False])
+def test_a_checkpoint_of_an_optimiser_of_other_parameters_is_not_used(
+    spread_first, tmp_path, monkeypatch, caplog
+):
+    # As with training spread over processes, whose gradients come from autograd: a state for each parameter.
+    settings, frame, keeper = PRESETS["reference"], planted(650), Memory(last=8)
+    alone = ClosedForm.of
+    apart = classmethod(lambda cls, networks, dtype: None)
+    monkeypatch.setattr(ClosedForm, "of", apart if spread_first else alone)
+    with pytest.raises(KilledError):
+        TVAE(seed=4, **settings).fit(frame, checkpoint=keeper, checkpoint_minutes=0)
+    monkeypatch.setattr(ClosedForm, "of", alone if spread_first else apart)
+    resumed = TVAE(seed=4, **settings).fit(frame, checkpoint=Memory(keeper.content), checkpoint_minutes=0)
+    assert "starts anew" in resume_messages(caplog)[-1]
+    assert digest(resumed, tmp_path) == digest(TVAE(seed=4, **settings).fit(frame), tmp_path)
+
+
+def test_a_checkpoint_of_products_rounded_otherwise_is_not_used(monkeypatch, caplog):
+    settings, frame, keeper = PRESETS["reference"], planted(650), Memory(last=8)
+    for dtype in (torch.bfloat16, torch.float32):
+        for module in ("tvae", "trainer"):
+            monkeypatch.setattr(f"tvae_core.{module}.product_dtype", lambda _, dtype=dtype: dtype)
+        if dtype is torch.bfloat16:
+            with pytest.raises(KilledError):
+                TVAE(seed=4, **settings).fit(frame, checkpoint=keeper, checkpoint_minutes=0)
+    TVAE(seed=4, **settings).fit(frame, checkpoint=Memory(keeper.content), checkpoint_minutes=0)
+    assert "other data, settings, code or device" in resume_messages(caplog)[-1]
 
 
 def test_seconds_spent_before_a_kill_count_against_the_time_budget(monkeypatch):

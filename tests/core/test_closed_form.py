@@ -9,6 +9,7 @@ from tvae_core.closed_form import ClosedForm
 from tvae_core.layout import ColumnLayout, Layout
 from tvae_core.model import Rows
 from tvae_core.networks import Networks
+from tvae_core.products import product_dtype
 from tvae_core.settings import ModelSettings
 
 WIDTHS = (4, 3, 6)
@@ -80,3 +81,12 @@ def test_parameters_are_views_of_the_flat_weights():
     with torch.no_grad():
         closed.weights += 1
     assert all(torch.equal(a + 1, b) for a, b in zip(before, model.trained_parameters(), strict=True))
+
+
+def test_products_are_rounded_only_where_the_processor_multiplies_rounded_numbers(monkeypatch):
+    for supported, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)
+        assert product_dtype(torch.device("cpu")) is expected
+        assert product_dtype(torch.device("cuda")) is torch.float32
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert product_dtype(torch.device("cpu")) is torch.float32

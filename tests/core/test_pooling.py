@@ -94,11 +94,14 @@ def test_groups_too_small_for_a_pool_of_their_own_have_none():
     assert proposals_needed(weight, torch.arange(256) % 64) is None
 
 
-@pytest.mark.parametrize(("one_in", "needed"), [(4, 4), (5, 5), (6, None)])
+@pytest.mark.parametrize(("one_in", "needed"), [(4, 4), (8, 8), (9, None)])
 def test_a_condition_that_many_rows_meet_may_cost_what_throwing_away_would(one_in, needed):
     # All or nothing: columns before the condition's determine it.
-    weight = torch.where(torch.arange(2 * 600) % one_in == 0, 0.0, -torch.inf).view(2, 600)
-    assert proposals_needed(weight, torch.zeros(600, dtype=torch.int64)) == needed
+    weight = torch.where(torch.arange(2 * 720) % one_in == 0, 0.0, -torch.inf).view(2, 720)
+    assert proposals_needed(weight, torch.zeros(720, dtype=torch.int64)) == needed
+    # Beside a group of rows that every proposal serves, it is the same.
+    both = torch.cat([weight, torch.zeros_like(weight)], dim=1)
+    assert proposals_needed(both, torch.arange(2 * 720) // 720) == needed
 
 
 def test_no_proposal_of_any_weight_is_an_error():

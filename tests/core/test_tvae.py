@@ -25,7 +25,10 @@ from tvae_core import (
     TableSchema,
     infer_schema,
 )
+from tvae_core.layout import ColumnLayout, Layout
+from tvae_core.prior import Prior
 from tvae_core.sampling import block_rows
+from tvae_core.trainer import Trainer
 
 
 def planted(rows=2000, seed=0):
@@ -137,6 +140,58 @@ def test_fitting_and_sampling_put_the_precision_of_products_back():
     batches = TVAE(epochs=1).fit(planted(200)).sample_batches(100)
     next(batches)
     assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.parametrize(("rounds", "expected"), [(False, "medium"), (True, "highest")])
+def test_rows_and_prior_are_computed_in_full_precision_where_products_would_be_rounded(
+    rounds, expected, monkeypatch
+):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: rounds)
+    seen = {}
+
+    def note(owner, name):
+        whole = getattr(owner, name)
+
+        def noted(*args, **kwargs):
+            seen.setdefault(name, set()).add(torch.get_float32_matmul_precision())
+            return whole(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    note(Prior, "fit")
+    note(Prior, "draw")
+    note(Trainer, "step")
+    TVAE(epochs=1).fit(planted(200)).sample(10)
+    assert seen == {"fit": {expected}, "draw": {expected}, "step": {"medium"}}
+
+
+def test_a_caller_who_chose_precision_by_torch_s_newer_settings_is_left_alone(monkeypatch):
+    def mixed():
+        raise RuntimeError(
+            "PyTorch is checking whether allow_tf32 is enabled: mix of the legacy and new APIs"
+        )
+
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", mixed)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda _: pytest.fail("settings were mixed"))
+    assert len(TVAE(epochs=1).fit(planted(200)).sample(10)) == 10
+
+
+def test_after_a_fit_no_parameter_shares_memory_or_keeps_a_gradient():
+    for preset in ("default", "reference"):
+        model = TVAE(preset, epochs=1).fit(planted(200))
+        parameters = list(model.networks_.trained_parameters())
+        assert all(p.grad is None for p in parameters)
+        assert all(p.untyped_storage().nbytes() == p.numel() * 4 for p in parameters)
+
+
+def test_blocks_are_small_where_a_column_is_wide_or_columns_are_many():
+    def rows(*codes):
+        return block_rows(Layout(tuple(ColumnLayout.plain(width) for width in codes)))
+
+    assert rows(3, 5) == rows(*[50] * 15) == 8_192
+    assert rows(20_000, 3) == 512
+    assert rows(100_000) == 128
+    assert rows(*[10] * 1_000) == 512
 
 
 def test_frame_table_file_and_parts_give_the_same_generator(tmp_path):

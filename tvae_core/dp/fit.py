@@ -105,9 +105,8 @@ def fit_privately(
     )
     codes = torch.from_numpy(codec.encode(source).codes).to(device)
     offsets = torch.from_numpy(codec.layout.code_offsets).to(device)
-    hidden = torch.Generator(device=device).manual_seed(secrets.randbits(63))
     everything = Rows(codes.long() + offsets, torch.zeros(rows, 0, device=device))
-    history = train_privately(networks, everything, settings, plan, hidden, on_epoch=on_epoch)
+    history = train_privately(networks, everything, settings, plan, secret, on_epoch=on_epoch)
     calibrate(networks, seed)
     trained = subsampled_gaussian_rdp(rate, noise, steps)
     parts.append(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,16 +45,18 @@ def train_privately(
     rows: Rows,
     settings: ModelSettings,
     plan: Plan,
-    generator: torch.Generator,
+    secret: np.random.Generator,
     *,
     on_epoch: OnEpoch | None = None,
 ) -> list[dict[str, Any]]:
     """Fit the networks in place, ending with the averaged weights; one record an epoch, without any loss.
 
-    rows: all of them, codes numbered through all columns. `generator` draws samples and noise: it must be secret.
+    rows: all of them, codes numbered through all columns. `secret` draws samples and noise: nobody may know its state,
+    so it has one of 128 bits (torch's generators on a processor use 32 bits of a seed).
     """
     assert settings.epochs and settings.learning_rate
-    step = _Step(networks, rows, plan, generator)
+    latent = torch.Generator(device=rows.codes.device).manual_seed(int(secret.integers(2**32)))
+    step = _Step(networks, rows, plan, secret, latent)
     average = {name: value.detach().clone() for name, value in networks.state_dict().items()}
     history: list[dict[str, Any]] = []
     began = time.monotonic()
@@ -78,29 +81,28 @@ class _Step:
     networks: Networks
     rows: Rows
     plan: Plan
-    generator: torch.Generator
+    secret: np.random.Generator
+    latent: torch.Generator
 
     def set_gradients(self) -> None:
         """Give every weight that rows can move its noisy mean gradient."""
-        sampled = (
-            torch.rand(len(self.rows), generator=self.generator, device=self.generator.device)
-            < self.plan.rate
-        )
+        sampled = self.secret.random(len(self.rows)) < self.plan.rate
+        chosen = torch.from_numpy(np.flatnonzero(sampled)).to(self.rows.codes.device)
         sums: Gradients = {}
         # An empty sample still says with its noise that it is one: the first part may be empty.
-        for part in self.rows.take(sampled.nonzero()[:, 0]).codes.split(ROWS_AT_ONCE):
+        for part in self.rows.take(chosen).codes.split(ROWS_AT_ONCE):
             for weight, gradient in self._clipped(part).items():
                 sums[weight] = sums[weight] + gradient if weight in sums else gradient
         expected = self.plan.rate * len(self.rows)
         deviation = self.plan.noise * self.plan.max_grad_norm
         for weight, gradient in sums.items():
-            noise = torch.randn(gradient.shape, generator=self.generator, device=gradient.device)
-            weight.grad = (gradient + deviation * noise) / expected
+            noise = torch.from_numpy(self.secret.standard_normal(gradient.shape, dtype=np.float32))
+            weight.grad = (gradient + deviation * noise.to(gradient.device)) / expected
 
     def _clipped(self, codes: Tensor) -> Gradients:
         part = Rows(codes, torch.zeros(len(codes), 0, device=codes.device))
         shape = (len(codes), self.networks.prior.means.shape[1])
-        noise = torch.randn(shape, generator=self.generator, device=codes.device)
+        noise = torch.randn(shape, generator=self.latent, device=codes.device)
         tape = Tape()
         nll, kl = row_losses(self.networks, part, noise, tape)
         return tape.clipped_sums(nll + kl, self.plan.max_grad_norm)[0]
