@@ -153,7 +153,7 @@ def proposals_needed(weight: Tensor, groups: Tensor) -> int | None:
         # Each of fewer proposals would be chosen more often, each of more less often.
         often = times * (count / number)
         excess = float((often - 1).clamp(min=0).sum()) * number / count / n
-        if excess <= (LARGEST_EXCESS if number == most else SMALL_EXCESS):
+        if excess <= (SMALL_EXCESS if number < count else LARGEST_EXCESS):
             return number
     return None
 
