@@ -21,11 +21,14 @@ from tvae_core.layout import Layout
 from tvae_core.likelihood import Noise, View, draw_share, rows_at_a_time
 from tvae_core.losses import SegmentsOnce, segment_cross_entropy
 from tvae_core.model import Rows
+from tvae_core.products import rounded_products, unrounded_products
 from tvae_core.randommask import MaskPool
 
 # Share of the training rows in which some cells are given, share in which nothing is, not even z, and share in which
 # later columns see only a prefix.
 GIVEN_SHARE, NOTHING_SHARE, PREFIX_SHARE = 0.45, 0.2, 0.1
+# Dropout's masks for a batch.
+DROPPED = 4
 # Prefixes are summed by triangular products of this many columns.
 COLUMNS_PER_PRODUCT = 64
 # Added to every token's share before its log is taken: a token of no rows starts unlikely, not impossible.
@@ -92,18 +95,28 @@ class CausalDecoder(nn.Module):
     def views(self, rows: int, generator: torch.Generator) -> View:
         """What each row of a training batch may look at: z and all before, a given set, or only a prefix.
 
-        In some rows a random set of random size is given and z is hidden, so that the given cells must tell what z
-        would; in some nothing is given and z is hidden as well, so that the cells before a column must tell it; in a
-        tenth a column sees only the cells before a random place.
+        In the first rows a random set of random size is given and z is hidden, so that the given cells must tell what z
+        would; in the next nothing is given and z is hidden as well, so that the cells before a column must tell it; in
+        a tenth of all a column sees only the cells before a random place. Batches come in random order: which rows are
+        the first means nothing.
         """
         columns, device = len(self.layout.columns), generator.device
-        kind = torch.rand(rows, 2, generator=generator, device=device)
-        known = self._random_sets(rows, generator) & (kind[:, :1] < GIVEN_SHARE)
-        z_seen = kind[:, :1] >= GIVEN_SHARE + NOTHING_SHARE
-        cut = kind[:, 1:] < PREFIX_SHARE
+        given, hidden = int(GIVEN_SHARE * rows), int((GIVEN_SHARE + NOTHING_SHARE) * rows)
+        known = self._random_sets(given, generator)
+        z_seen = torch.arange(rows, device=device).unsqueeze(1) >= hidden
+        cut = torch.rand(rows, 1, generator=generator, device=device) < PREFIX_SHARE
         place = torch.randint(0, columns, (rows, 1), generator=generator, device=device)
         prefix = ~cut | (torch.arange(columns, device=device) < place)
         return View(known, z_seen, prefix.float())
+
+    def dropout_masks(self, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """A training batch's masks for `nll`, none where nothing is dropped."""
+        if not self.dropout:
+            return ()
+        if self.masks is None or self.masks.generator is not generator:
+            self.masks = MaskPool(self.dropout, generator)
+        units = self.outer.shape[1]
+        return tuple(self.masks.draw(len(self.layout.columns), rows, units) for _ in range(DROPPED))
 
     def given_view(self, rows: int, generator: torch.Generator) -> View | None:
         """Every row given a random set of its cells, z hidden; None for a single column, which has no others."""
@@ -119,25 +132,26 @@ class CausalDecoder(nn.Module):
         count = (1 + ((columns - 1) * share**2).floor()).clamp(max=columns - 1)
         return torch.rand(rows, columns, generator=generator, device=device).argsort(1) < count
 
-    def nll(self, rows: Rows, z: Tensor, view: View | None, generator: torch.Generator | None) -> Tensor:
-        """-log p(row | z) in nats of the cells that are not known -> (rows,); a generator turns dropout on."""
-        drop = self._dropout(generator)
+    def nll(self, rows: Rows, z: Tensor, view: View | None, masks: Sequence[Tensor] = ()) -> Tensor:
+        """-log p(row | z) in nats of the cells that are not known -> (rows,).
+
+        masks: `dropout_masks`, or none. The same computation for every batch of as many rows: no step of it waits for
+        a result, so that a GPU can record and repeat it.
+        """
         base = self.base(rows.codes, z, view)
         seen = self.before.each(rows.codes)  # (columns, rows, width)
         if view is not None:
             seen = seen * view.prefix.T[:, :, None]
-        h = drop(self._heads(exclusive_sum(seen, start=base).add_(self.position), drop))
+        state = exclusive_sum(seen, start=base).add_(self.position)
         tokens = self.before.token_of_code[rows.codes]
-        loss = segment_cross_entropy(self._logits(h), tokens, self.segments(z.device))
-        loss = self.fine.add_nll(loss, h, rows.codes, tokens)
-        return loss.sum(1) if view is None else (loss * ~view.known).sum(1)
-
-    def _dropout(self, generator: torch.Generator | None) -> "MaskPool":
-        if generator is None or not self.dropout:
-            return MaskPool(0.0, None)
-        if self.masks is None or self.masks.generator is not generator:
-            self.masks = MaskPool(self.dropout, generator)
-        return self.masks
+        with rounded_products(z.device):
+            h = self._heads(state, masks)
+            loss = segment_cross_entropy(self._logits(h).float(), tokens, self.segments(z.device))
+            loss = self.fine.add_nll(loss, h, rows.codes, tokens)
+        if view is None:
+            return loss.sum(1)
+        unknown = F.pad(~view.known, (0, 0, 0, len(loss) - len(view.known)), value=True)
+        return (loss * unknown).sum(1)
 
     def restore_masks(self, generator: torch.Generator, state: Tensor, size: int) -> None:
         """Draw dropout's pool again, as a training that is resumed had it."""
@@ -150,19 +164,21 @@ class CausalDecoder(nn.Module):
         if view is None:
             return base
         base = torch.where(view.z_seen, base, self.without_z)
-        rows = view.known.any(1).nonzero()[:, 0]
-        if not len(rows):
+        known = view.known.to(base.dtype)
+        if not len(known):
             return base
-        known = view.known[rows].to(base.dtype)
-        return base.index_add(0, rows, self.given.sum(codes[rows], known) + known @ self.given_flag)
+        given = self.given.sum(codes[: len(known)], known) + known @ self.given_flag
+        return base + F.pad(given, (0, 0, 0, len(base) - len(known)))
 
-    def _heads(self, state: Tensor, drop: "MaskPool") -> Tensor:
+    def _heads(self, state: Tensor, masks: Sequence[Tensor]) -> Tensor:
         """Running states (columns, rows, width) -> each column's features (columns, rows, units)."""
-        low = drop(F.silu(self.first(normalised(state))))
+        after_first, after_second, after_inner, at_end = masks or (None,) * DROPPED
+        low = dropped(F.silu(self.first(normalised(state))), after_first)
         direct = torch.bmm(state, self.direct)
-        state = inclusive_sum(torch.bmm(low, self.mix)).add_(state)
-        h = low + drop(F.silu(self.second(normalised(state))))
-        return torch.baddbmm(direct, drop(F.silu(self.inner(h))), self.outer).add_(h)
+        state = inclusive_sum(torch.bmm(low, self.mix).float()).add_(state)
+        h = low + dropped(F.silu(self.second(normalised(state))), after_second)
+        inner = dropped(F.silu(self.inner(h)), after_inner)
+        return dropped(torch.baddbmm(direct, inner, self.outer).add_(h), at_end)
 
     def _logits(self, h: Tensor) -> Tensor:
         """Features (columns, rows, units) -> flat logits (rows, tokens of all columns)."""
@@ -197,6 +213,7 @@ class CausalDecoder(nn.Module):
         `proposals` of every row with given cells are drawn whole; None draws as many as `COST` allows.
         """
         tables = tables or self.tables(given=given is not None and view is not None)
+        together = rows_at_a_time(max(self.layout.tokens), z.device)
         codes = [
             draw_from_prior(self, tables, z[part], noise.uniforms[part], steps=steps, barred=barred)
             if given is None or view is None
@@ -204,7 +221,7 @@ class CausalDecoder(nn.Module):
                 self, tables, z[part], noise.uniforms[part], given.codes[part], view.rows(part),
                 steps=steps, barred=barred, proposals=proposals,
             )
-            for part in torch.arange(len(z), device=z.device).split(rows_at_a_time(max(self.layout.tokens)))
+            for part in torch.arange(len(z), device=z.device).split(together)
         ]  # fmt: skip
         return Rows(torch.cat(codes), noise.normals)
 
@@ -273,6 +290,11 @@ class CausalDecoder(nn.Module):
         """Nothing to keep in range."""
 
 
+def dropped(x: Tensor, mask: Tensor | None) -> Tensor:
+    """x times dropout's mask; x itself without one."""
+    return x if mask is None else x * mask
+
+
 def normalised(state: Tensor) -> Tensor:
     """Layer normalisation without weights, then SiLU."""
     return F.silu(F.layer_norm(state, state.shape[-1:]))
@@ -294,10 +316,11 @@ def _prefix_sum(x: Tensor, start: Tensor | None, *, diagonal: int) -> Tensor:
     triangle = torch.ones(size, size, device=x.device, dtype=x.dtype).tril_(diagonal)
     sums: list[Tensor] = []
     blocks = x.flatten(1).split(size)
-    for block in blocks:
-        part = triangle[: len(block), : len(block)]
-        sums.append(part @ block if start is None else torch.addmm(start, part, block))
-        if len(sums) < len(blocks):
-            total = block.sum(0)
-            start = total if start is None else start + total
+    with unrounded_products(x.device):
+        for block in blocks:
+            part = triangle[: len(block), : len(block)]
+            sums.append(part @ block if start is None else torch.addmm(start, part, block))
+            if len(sums) < len(blocks):
+                total = block.sum(0)
+                start = total if start is None else start + total
     return (sums[0] if len(sums) == 1 else torch.cat(sums)).view(x.shape)

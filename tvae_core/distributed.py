@@ -10,12 +10,12 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from tvae_core.losses import LossParts
 from tvae_core.model import Rows
-from tvae_core.networks import Networks
+from tvae_core.networks import BatchLoss, Networks
 from tvae_core.randomness import torch_generator
 
 
@@ -43,18 +43,6 @@ def is_spread() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-class _Loss(nn.Module):
-    """The training loss as the forward pass of a module: what DistributedDataParallel can wrap."""
-
-    def __init__(self, networks: Networks) -> None:
-        super().__init__()
-        self.networks = networks
-
-    def forward(self, rows: Rows, generator: torch.Generator) -> LossParts:
-        """The loss of a rank's share of a batch."""
-        return self.networks.training_loss(rows, generator)
-
-
 class Spread:
     """This process's part of a training that several share.
 
@@ -63,18 +51,19 @@ class Spread:
     """
 
     def __init__(self, networks: Networks, generator: torch.Generator) -> None:
+        self.networks = networks
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.device = generator.device
         self.noise = torch_generator(generator.initial_seed(), "rank", self.rank, device=self.device)
         # Which parameters a batch uses depends on what is given in its rows.
         self.loss = DistributedDataParallel(
-            _Loss(networks), broadcast_buffers=False, find_unused_parameters=True
+            BatchLoss(networks), broadcast_buffers=False, find_unused_parameters=True
         )
 
     def gradients(self, rows: Rows) -> LossParts:
         """Put the gradient of the batch's mean loss into the parameters; each rank sees every `world`th row."""
         share = rows.take(slice(self.rank, None, self.world)) if len(rows) >= self.world else rows
-        parts: LossParts = self.loss(share, self.noise)
+        parts: LossParts = self.loss(share, self.networks.chance(len(share), self.noise))
         parts.total.backward()
         means = torch.stack([part.detach() for part in parts])
         dist.all_reduce(means)

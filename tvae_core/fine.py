@@ -39,11 +39,13 @@ class FinePlaces(nn.Module):
         for name, value in (("fine_of_code", fine), ("first_code", first), ("codes_of_token", counts)):
             self.register_buffer(name, torch.from_numpy(value.astype(np.int64)), persistent=False)
         self.register_buffer("token_offsets", torch.from_numpy(layout.token_offsets), persistent=False)
+        self.register_buffer("numbers", torch.tensor(self.columns, dtype=torch.int64), persistent=False)
 
     fine_of_code: Tensor
     first_code: Tensor
     codes_of_token: Tensor
     token_offsets: Tensor
+    numbers: Tensor
     features: Tensor
 
     def reset_parameters(self, generator: torch.Generator | None) -> None:
@@ -73,12 +75,12 @@ class FinePlaces(nn.Module):
         """Add the fine places' cross-entropy to loss (rows, columns)."""
         if not self.columns:
             return loss
-        token = tokens[:, self.columns].T
-        embedded = self.token.each(self.first_code[tokens])[self.columns]
-        logits = self._logits(h[self.columns], token, slice(None), embedded)
-        target = self.fine_of_code[codes[:, self.columns].T]
+        token = tokens[:, self.numbers].T
+        embedded = self.token.each(self.first_code[tokens])[self.numbers]
+        logits = self._logits(h[self.numbers], token, slice(None), embedded).float()
+        target = self.fine_of_code[codes[:, self.numbers].T]
         nll = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)
-        return loss.index_add(1, torch.tensor(self.columns, device=loss.device), nll.T)
+        return loss.index_add(1, self.numbers, nll.T)
 
     def spread(self, column: int, h: Tensor, probabilities: Tensor, wanted: Tensor) -> Tensor:
         """Token probabilities (rows, tokens of the column) spread over the codes (rows, codes of the column).

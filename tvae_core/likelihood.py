@@ -14,14 +14,15 @@ from tvae_core.layout import Layout
 from tvae_core.losses import SegmentsOnce, reconstruction_loss
 from tvae_core.model import Decoder, Rows
 
-# Rows drawn at a time: what they need fits into a processor's cache, and a softmax has so many places for all of them.
+# Rows that a processor draws at a time: what they need fits into its cache. A softmax has so many places for all rows.
 ROWS_AT_A_TIME, NUMBERS_AT_A_TIME = 1_024, 2**24
 
 
 class View(NamedTuple):
     """What a training row's decoder may look at.
 
-    known (rows, columns) bool: cells given, which every other column sees and which cost nothing.
+    known (at most rows, columns) bool: cells given in the first rows, which every other column sees and which cost
+    nothing; rows beyond know none.
     z_seen (rows, 1) bool: whether z is seen. prefix (rows, columns) float: 1 where later columns see the cell.
     """
 
@@ -60,13 +61,16 @@ def power_of_two(most: int, largest: int) -> int:
     return int(2 ** (max(1, min(most, largest)).bit_length() - 1))
 
 
-def rows_at_a_time(widest: int) -> int:
-    """Rows that are drawn together, whose largest softmax has so many places.
+def rows_at_a_time(widest: int, device: torch.device) -> int:
+    """Rows that are drawn together, whose largest softmax has so many places: on a GPU, as many as there is room for.
 
-    >>> rows_at_a_time(100), rows_at_a_time(100_000)
-    (1024, 128)
+    >>> rows_at_a_time(100, torch.device("cpu")), rows_at_a_time(100, torch.device("cuda"))
+    (1024, 131072)
+    >>> rows_at_a_time(100_000, torch.device("cpu"))
+    128
     """
-    return power_of_two(NUMBERS_AT_A_TIME // widest, ROWS_AT_A_TIME)
+    bearable = NUMBERS_AT_A_TIME // widest
+    return power_of_two(bearable, ROWS_AT_A_TIME if device.type == "cpu" else bearable)
 
 
 def draw_token(logits: Tensor, draws: Tensor) -> Tensor:
@@ -105,7 +109,7 @@ class IndependentLikelihood(nn.Module):
         self.decoder = Decoder(embedding_dim, decompress_dims, layout.data_dim)
         self.segments = SegmentsOnce(layout)
 
-    def nll(self, rows: Rows, z: Tensor, view: View | None, generator: torch.Generator | None) -> Tensor:
+    def nll(self, rows: Rows, z: Tensor, view: View | None, masks: Sequence[Tensor] = ()) -> Tensor:
         """-log p(row | z) in nats -> (rows,)."""
         flat, sigma = self.decoder(z)
         return reconstruction_loss(flat, sigma, rows, self.segments(z.device))
@@ -114,6 +118,10 @@ class IndependentLikelihood(nn.Module):
         """None: these columns look at nothing but z."""
         return None
 
+    def dropout_masks(self, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """None: the paper drops nothing."""
+        return ()
+
     def given_view(self, rows: int, generator: torch.Generator) -> View | None:
         """None: these columns look at nothing but z."""
         return None
@@ -121,7 +129,7 @@ class IndependentLikelihood(nn.Module):
     @torch.no_grad()
     def draw(self, z: Tensor, noise: Noise, *, barred: Mapping[int, Sequence[int]] | None = None) -> Rows:
         """Draw every code from its softmax, without the `barred` tokens of a column, every scalar from its Gaussian."""
-        parts = torch.arange(len(z), device=z.device).split(rows_at_a_time(self.layout.data_dim))
+        parts = torch.arange(len(z), device=z.device).split(rows_at_a_time(self.layout.data_dim, z.device))
         drawn = [
             self._draw(z[part], Noise(*(numbers[part] for numbers in noise)), barred or {}) for part in parts
         ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import chain
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,30 @@ from tvae_core.settings import ModelSettings
 ACTIVE_VARIANCE = 0.01
 # Rows are judged in parts whose activations hold about this many numbers each: 128 MB.
 JUDGED_NUMBERS = 2**25
+
+
+class Chance(NamedTuple):
+    """The random numbers of a training batch: its loss depends on nothing else but rows and weights.
+
+    noise (rows, embedding_dim) of z; what each row may look at, None where columns look at nothing; dropout's masks.
+    """
+
+    noise: Tensor
+    view: View | None
+    masks: tuple[Tensor, ...]
+
+
+class BatchLoss(nn.Module):
+    """The training loss as the forward pass of a module: what can be recorded, or spread over processes."""
+
+    def __init__(self, networks: "Networks") -> None:
+        super().__init__()
+        self.networks = networks
+
+    def forward(self, rows: Rows, chance: Chance) -> LossParts:
+        """The loss of a batch; only `total` leads back to the weights."""
+        total, reconstruction, kl = self.networks.training_loss(rows, chance)
+        return LossParts(total, reconstruction.detach(), kl.detach())
 
 
 class Networks(nn.Module):
@@ -73,16 +98,22 @@ class Networks(nn.Module):
         if isinstance(self.decoder, CausalDecoder):
             self.decoder.masks = None
 
-    def training_loss(self, rows: Rows, generator: torch.Generator) -> LossParts:
-        """The loss of a training batch, with one draw of z per row, random views and dropout."""
+    def chance(self, rows: int, generator: torch.Generator) -> Chance:
+        """One draw of z per row, random views and dropout, for a training batch of so many rows."""
+        view = self.decoder.views(rows, generator)
+        dim = self.encoder.head.out_features // 2
+        noise = torch.randn(rows, dim, generator=generator, device=generator.device)
+        return Chance(noise, view, self.decoder.dropout_masks(rows, generator))
+
+    def training_loss(self, rows: Rows, chance: Chance) -> LossParts:
+        """The loss of a training batch."""
         mu, std, logvar = self.encoder(rows)
-        view = self.decoder.views(len(rows), generator)
-        nll = self.decoder.nll(rows, reparameterise(mu, std, generator), view, generator)
+        nll = self.decoder.nll(rows, mu + std * chance.noise, chance.view, chance.masks)
         kl = kl_divergence(mu, logvar).sum(1)
-        if view is not None:
-            # A row that hides z would only teach the posterior to be the prior.
-            seen = view.z_seen[:, 0]
-            kl = kl[seen] if bool(seen.any()) else kl * 0
+        if chance.view is not None:
+            # A row that hides z would only teach the posterior to be the prior: the mean is that of the others.
+            seen = chance.view.z_seen[:, 0]
+            kl = kl * seen * (len(rows) / seen.sum())
         return tvae_loss(nll, kl, loss_factor=self.loss_factor, free_bits=self.free_bits)
 
     @torch.no_grad()
@@ -108,9 +139,9 @@ class Networks(nn.Module):
         """-log p(row | z) without dropout, some rows at a time, so that wide tables take no more memory."""
         spans = torch.arange(len(rows), device=z.device).split(max(1, JUDGED_NUMBERS // self.row_numbers))
         if len(spans) == 1:
-            return self.decoder.nll(rows, z, view, None)
+            return self.decoder.nll(rows, z, view)
         parts = [
-            self.decoder.nll(rows.take(span), z[span], view and View(*(v[span] for v in view)), None)
+            self.decoder.nll(rows.take(span), z[span], view and View(*(v[span] for v in view)))
             for span in spans
         ]
         return torch.cat(parts)

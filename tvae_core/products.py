@@ -1,7 +1,7 @@
 """How products are computed."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -38,3 +38,19 @@ def product_dtype(device: torch.device) -> torch.dtype:
     # torch tells what the processor can only under names of its own.
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return torch.bfloat16 if device.type == "cpu" and supported() else torch.float32
+
+
+def rounded_products(device: torch.device) -> AbstractContextManager[object]:
+    """Compute the block's products in bfloat16 (sums in float32) on a GPU, whose tensor cores are made for it.
+
+    What is no product stays in float32: softmax, normalisation, losses. So do a processor's products.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    # What is cast is not kept: inside a recorded step it would be that of the recording.
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+
+
+def unrounded_products(device: torch.device) -> AbstractContextManager[object]:
+    """Compute the block's products in float32 after all, inside `rounded_products`: sums over many columns."""
+    return torch.autocast(device.type, enabled=False) if device.type == "cuda" else nullcontext()

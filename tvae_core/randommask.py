@@ -1,35 +1,37 @@
 """Dropout whose random numbers come from a generator that is passed in."""
 
+import math
+
 import torch
 from torch import Tensor
 
 
 class MaskPool:
-    """Inverted dropout with masks cut at random places from a pool drawn once.
+    """Inverted dropout's masks, on a processor cut at random places from a pool drawn once.
 
-    Drawing fresh numbers for every mask would take as long as the layers it regularises.
+    There, drawing fresh numbers for every mask would take as long as the layers it regularises.
     """
 
-    def __init__(self, share: float, generator: torch.Generator | None) -> None:
+    def __init__(self, share: float, generator: torch.Generator) -> None:
         self.share, self.generator = share, generator
         self._pool = torch.zeros(0)
         self._drawn_from = torch.zeros(0, dtype=torch.uint8)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Set a share of x to zero and scale the rest up; x itself when the share is 0."""
-        if not self.share or self.generator is None:
-            return x
-        size = x.numel()
+    def draw(self, *shape: int) -> Tensor:
+        """Factors of this shape: 0 for a share of them, above 1 for the rest, 1 in the mean."""
+        size = math.prod(shape)
+        if self.generator.device.type != "cpu":
+            # A GPU draws numbers faster than it would tell where to cut.
+            return self._drawn(size).view(shape)
         if len(self._pool) < 2 * size:
             self._drawn_from = self.generator.get_state()
-            self._fill(3 * size)
-        place = int(torch.randint(len(self._pool) - size, (), generator=self.generator, device=x.device))
-        return x * self._pool[place : place + size].view(x.shape)
+            self._pool = self._drawn(3 * size)
+        place = int(torch.randint(len(self._pool) - size, (), generator=self.generator))
+        return self._pool[place : place + size].view(shape)
 
-    def _fill(self, size: int) -> None:
-        assert self.generator is not None
+    def _drawn(self, size: int) -> Tensor:
         numbers = torch.rand(size, generator=self.generator, device=self.generator.device)
-        self._pool = (numbers >= self.share).float() / (1 - self.share)
+        return (numbers >= self.share).float() / (1 - self.share)
 
     def drawn_from(self) -> tuple[Tensor, int]:
         """The random state that the pool was drawn from, and its size: enough to draw it again."""
@@ -37,7 +39,7 @@ class MaskPool:
 
     def redraw(self, state: Tensor, size: int) -> None:
         """Draw the pool that `drawn_from` described; the generator is left after it."""
-        if self.generator is not None and size:
+        if size:
             self.generator.set_state(state)
             self._drawn_from = state
-            self._fill(size)
+            self._pool = self._drawn(size)

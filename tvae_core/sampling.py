@@ -163,9 +163,8 @@ def draw_pooled(
     limits = way.pool.limits(decoder, noise.uniforms)
     proposed = z.view(way.proposals, -1, z.shape[1])
     codes = []
-    for part in torch.arange(proposed.shape[1], device=z.device).split(
-        rows_at_a_time(max(decoder.layout.tokens))
-    ):
+    together = rows_at_a_time(max(decoder.layout.tokens), z.device)
+    for part in torch.arange(proposed.shape[1], device=z.device).split(together):
         uniforms = noise.uniforms[part]
         pool = Pool.draw(decoder, way.tables, proposed[:, part], uniforms, limits.rows(part), barred)
         codes.append(pool.choose(uniforms))

@@ -16,6 +16,7 @@ from tvae_core.losses import LossParts
 from tvae_core.model import Rows
 from tvae_core.networks import Networks
 from tvae_core.products import product_dtype
+from tvae_core.recorded import LossOfBatch, RecordedLoss
 from tvae_core.settings import ModelSettings
 
 Weights = dict[str, Tensor]
@@ -69,6 +70,10 @@ class Trainer:
     time_share: float = 0.0
     spread: Spread | None = None
     closed: ClosedForm | None = None
+    loss: LossOfBatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loss = RecordedLoss(self.networks, self.settings.batch_size or 500)
 
     @classmethod
     def at_start(
@@ -121,7 +126,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         if self.spread is not None:
             return self.spread.gradients(rows)
-        parts = self.networks.training_loss(rows, self.generator)
+        parts = self.loss(rows, self.networks.chance(len(rows), self.generator))
         parts.total.backward()
         return LossParts(*(part.detach() for part in parts))
 

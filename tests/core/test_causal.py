@@ -37,7 +37,7 @@ def every_row(layout=LAYOUT):
 def test_probabilities_of_all_rows_sum_to_one():
     rows = every_row()
     z = torch.randn(1, 3).expand(len(rows), 3)
-    assert torch.exp(-decoder_of().nll(rows, z, None, None)).sum().item() == pytest.approx(1, abs=1e-4)
+    assert torch.exp(-decoder_of().nll(rows, z, None)).sum().item() == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("known", [(0,), (1,), (2,), (0, 2), (1, 2)])
@@ -50,7 +50,7 @@ def test_probabilities_given_any_known_cells_sum_to_one(known):
     mask = torch.zeros(len(rows), 3, dtype=torch.bool)
     mask[:, list(known)] = True
     view = View(mask, torch.zeros(len(rows), 1, dtype=torch.bool), torch.ones(len(rows), 3))
-    nll = decoder_of().nll(rows, torch.zeros(len(rows), 3), view, None)
+    nll = decoder_of().nll(rows, torch.zeros(len(rows), 3), view)
     assert torch.exp(-nll).sum().item() == pytest.approx(1, abs=1e-4)
 
 
@@ -59,8 +59,8 @@ def test_known_cells_change_the_others_and_hide_z():
     known = torch.zeros(len(rows), 3, dtype=torch.bool)
     known[:, 2] = True
     view = View(known, torch.zeros(len(rows), 1, dtype=torch.bool), torch.ones(len(rows), 3))
-    one = decoder.nll(rows, torch.zeros(len(rows), 3), view, None)
-    other = decoder.nll(rows, torch.ones(len(rows), 3), view, None)
+    one = decoder.nll(rows, torch.zeros(len(rows), 3), view)
+    other = decoder.nll(rows, torch.ones(len(rows), 3), view)
     torch.testing.assert_close(one, other)
     by_known = one.view(2, 7, 4)
     assert (by_known[0, 0] - by_known[0, 0, 0]).abs().max() > 1e-3
@@ -72,7 +72,7 @@ def test_what_is_drawn_has_the_probabilities_of_the_likelihood():
     noise = Noise.draw(count, LAYOUT, torch_generator(1, "draw"), torch.device("cpu"))
     drawn = decoder.draw(z.expand(count, 3), noise)
     rows = every_row()
-    expected = torch.exp(-decoder.nll(rows, z.expand(len(rows), 3), None, None))
+    expected = torch.exp(-decoder.nll(rows, z.expand(len(rows), 3), None))
     local = drawn.codes - torch.from_numpy(LAYOUT.code_offsets)
     cell = (local[:, 0] * 7 + local[:, 1]) * 4 + local[:, 2]
     found = torch.bincount(cell, minlength=len(rows)) / count
@@ -101,7 +101,7 @@ def test_cells_given_are_returned_as_given_and_the_rest_follows_the_conditional(
     noise = Noise.draw(count, LAYOUT, torch_generator(2, "draw"), torch.device("cpu"))
     drawn = decoder.draw(torch.randn(count, 3), noise, given, view, steps=2)
     assert torch.equal(drawn.codes[:, 1:], given.codes[:, 1:])
-    own = share_of_second(decoder.nll(both, torch.zeros(2, 3), View(*(part[:2] for part in view)), None))
+    own = share_of_second(decoder.nll(both, torch.zeros(2, 3), View(*(part[:2] for part in view))))
     assert (drawn.codes[:, 0] == 1).float().mean().item() == pytest.approx(own, abs=0.01)
 
 
@@ -109,8 +109,8 @@ def test_proposals_are_weighed_by_the_chain_that_sees_only_the_cells_before(monk
     decoder, count = decoder_of(), 20_000
     given, view, both = given_last_cells(count)
     nothing = View(torch.zeros(2, 3, dtype=torch.bool), torch.zeros(2, 1, dtype=torch.bool), torch.ones(2, 3))
-    own = share_of_second(decoder.nll(both, torch.zeros(2, 3), View(*(part[:2] for part in view)), None))
-    chain = share_of_second(decoder.nll(both, torch.zeros(2, 3), nothing, None))
+    own = share_of_second(decoder.nll(both, torch.zeros(2, 3), View(*(part[:2] for part in view))))
+    chain = share_of_second(decoder.nll(both, torch.zeros(2, 3), nothing))
     assert abs(chain - own) > 0.01
     noise = Noise.draw(count, LAYOUT, torch_generator(2, "draw"), torch.device("cpu"))
     monkeypatch.setattr("tvae_core.drawing.effort", lambda share: (64, 0.0))
@@ -146,7 +146,7 @@ def test_after_the_last_given_cell_the_chain_draws_alone():
     rows[:, 2] += torch.arange(levels)
     hidden = torch.zeros(levels, 1, dtype=torch.bool)
     nothing = View(torch.zeros(levels, 3, dtype=torch.bool), hidden, torch.ones(levels, 3))
-    nll = decoder.nll(Rows(rows, torch.zeros(levels, 0)), torch.zeros(levels, 3), nothing, None)
+    nll = decoder.nll(Rows(rows, torch.zeros(levels, 0)), torch.zeros(levels, 3), nothing)
     shares = torch.bincount(drawn.codes[:, 2] - codes[2], minlength=levels) / count
     torch.testing.assert_close(shares, torch.softmax(-nll, 0), atol=0.01, rtol=0)
 
@@ -158,15 +158,13 @@ def test_later_columns_never_influence_earlier_ones():
     changed = Rows(rows.codes.clone(), rows.scalars)
     changed.codes[:, 2] = 7 + (changed.codes[:, 2] - 7 + 1) % 5
     nothing = View(torch.zeros(8, 3, dtype=torch.bool), seen, torch.zeros(8, 3))
-    assert not torch.allclose(decoder.nll(rows, z, nothing, None), decoder.nll(changed, z, nothing, None))
+    assert not torch.allclose(decoder.nll(rows, z, nothing), decoder.nll(changed, z, nothing))
     # The last column known costs nothing; with given cells silenced, its value makes no difference to the others.
     last_known = View(torch.tensor([[False, False, True]]).expand(8, 3), seen, torch.ones(8, 3))
     with torch.no_grad():
         decoder.given.free.zero_()
         decoder.given.smooth.maps.zero_()
-    torch.testing.assert_close(
-        decoder.nll(rows, z, last_known, None), decoder.nll(changed, z, last_known, None)
-    )
+    torch.testing.assert_close(decoder.nll(rows, z, last_known), decoder.nll(changed, z, last_known))
 
 
 def test_prefix_sums_are_cumulative_sums_across_blocks():
@@ -201,12 +199,11 @@ def test_a_prior_of_one_component_is_the_standard_normal():
 
 
 def test_dropout_drops_its_share_keeps_the_mean_and_repeats_by_seed():
-    x = torch.ones(200, 100)
-    first, second = (MaskPool(0.25, torch_generator(3, "drop"))(x) for _ in range(2))
+    first, second = (MaskPool(0.25, torch_generator(3, "drop")).draw(200, 100) for _ in range(2))
     assert torch.equal(first, second)
     assert (first == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
     assert first.mean().item() == pytest.approx(1.0, abs=0.03)
-    assert MaskPool(0.0, None)(x) is x
+    assert decoder_of().dropout_masks(8, torch_generator(3, "drop")) == ()
 
 
 def test_many_codes_are_looked_up_one_by_one_with_the_same_likelihood_and_gradient(monkeypatch):
@@ -216,7 +213,7 @@ def test_many_codes_are_looked_up_one_by_one_with_the_same_likelihood_and_gradie
 
     def losses_and_gradients():
         decoder.zero_grad()
-        nll = decoder.nll(rows, z, view, None)
+        nll = decoder.nll(rows, z, view)
         nll.sum().backward()
         return nll.detach(), [p.grad.clone() for p in decoder.parameters()]
 

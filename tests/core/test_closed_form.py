@@ -37,7 +37,8 @@ def test_loss_and_gradients_are_those_of_autograd(layout, free_bits, logvar):
     with torch.no_grad():
         model.encoder.head.bias[-3:] += logvar
         model.decoder.decoder.sigma[: layout.scalars] = torch.tensor([0.8, 0.4])[: layout.scalars]
-    expected = model.training_loss(batch(layout), torch.Generator().manual_seed(2))
+    rows = batch(layout)
+    expected = model.training_loss(rows, model.chance(len(rows), torch.Generator().manual_seed(2)))
     expected.total.backward()
     gradients = {
         p: torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in model.trained_parameters()

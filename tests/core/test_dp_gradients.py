@@ -35,7 +35,7 @@ def test_the_taped_loss_is_the_networks_own(networks_and_rows):
     noise = torch.randn(len(rows), 3, generator=torch.Generator().manual_seed(2))
     nll, kl = row_losses(networks, rows, noise, Tape())
     mu, std, logvar = networks.encoder(rows)
-    assert torch.allclose(nll, networks.decoder.nll(rows, mu + std * noise, None, None), atol=1e-4)
+    assert torch.allclose(nll, networks.decoder.nll(rows, mu + std * noise, None), atol=1e-4)
     assert torch.allclose(kl, kl_divergence(mu, logvar).sum(1), atol=1e-5)
 
 
@@ -50,7 +50,7 @@ def test_clipped_sums_are_those_of_one_backward_pass_a_row(networks_and_rows, ma
         networks.zero_grad(set_to_none=True)
         one = rows.take(slice(i, i + 1))
         mu, std, logvar = networks.encoder(one)
-        loss = networks.decoder.nll(one, mu + std * noise[i], None, None) + kl_divergence(mu, logvar).sum(1)
+        loss = networks.decoder.nll(one, mu + std * noise[i], None) + kl_divergence(mu, logvar).sum(1)
         loss.sum().backward()
         got = {p: p.grad for p in networks.parameters() if p.grad is not None and bool(p.grad.any())}
         assert set(got) <= set(found)

@@ -101,11 +101,11 @@ def poison(monkeypatch, bad_steps):
     calls, weights = [], []
     honest = Networks.training_loss
 
-    def loss(self, rows, generator):
+    def loss(self, rows, chance):
         calls.append(1)
         if len(calls) - 1 == min(bad_steps, default=-1) + 1:
             weights.append(self.decoder.out.detach().clone())
-        parts = honest(self, rows, generator)
+        parts = honest(self, rows, chance)
         if len(calls) - 1 in bad_steps:
             weights.append(self.decoder.out.detach().clone())
             return parts._replace(total=parts.total * math.nan)
