@@ -149,7 +149,7 @@ def ratios(slow: Sequence[float], fast: Sequence[float]) -> dict[str, Any]:
 def spread(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Mean, smallest and largest of every figure over the seeds."""
     out = {}
-    for key in rows[0]:
+    for key in (k for k, v in rows[0].items() if isinstance(v, int | float)):
         values = [row[key] for row in rows]
         out[key] = {"mean": statistics.fmean(values), "min": min(values), "max": max(values)}
     return out

@@ -190,6 +190,20 @@ def ten_million(results: Mapping[str, Result]) -> str:
     return table(head, rows) + cut(figures["each"])
 
 
+def large_fit(results: Mapping[str, Result]) -> str:
+    """A whole fit of a large table."""
+    f = results["large_fit"]["figures"]
+    head = ["rows x columns", "device", "fit, min", "epochs", "rows/s", "most memory, GB"]
+    sizes = f"{f['rows']:,} x {f['columns']}"
+    minutes, memory = f"{f['fit_seconds'] / 60:.1f}", f"{f['peak_bytes'] / 1e9:.2f}"
+    if f["device_peak_bytes"] is not None:
+        memory += f", and {f['device_peak_bytes'] / 1e9:.2f} on the card"
+    return table(
+        head,
+        [[sizes, f["device"], minutes, str(f["epochs_trained"]), f"{f['rows_per_second']:,.0f}", memory]],
+    )
+
+
 def conditional(results: Mapping[str, Result]) -> str:
     """How near rows under a condition come to the real ones that meet it, and what they cost."""
     head = [

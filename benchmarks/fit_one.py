@@ -5,6 +5,7 @@
 fit_seconds: `TVAE.fit` from a DataFrame, codecs, early stopping and prior included.
 rows_per_second: the median of three draws of as many rows as the training table has, as DataFrames.
 peak_bytes: the most memory that the process held until then, interpreter and libraries included.
+device_peak_bytes: the most that tensors took of a GPU's memory until then.
 """
 
 import argparse
@@ -33,6 +34,16 @@ def declared(table: pd.DataFrame, categorical: list[str]) -> TableSchema:
     return replace(schema, columns=tuple(columns))
 
 
+def on_device(device: torch.device) -> dict:
+    """The device's name, and what was taken of its own memory."""
+    if device.type != "cuda":
+        return {"device": device.type, "device_peak_bytes": None}
+    return {
+        "device": torch.cuda.get_device_name(device),
+        "device_peak_bytes": torch.cuda.max_memory_allocated(device),
+    }
+
+
 def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -44,6 +55,7 @@ def main() -> None:
     options.add_argument("--epsilon", type=float, help="differential privacy")
     options.add_argument("--delta", type=float)
     options.add_argument("--categorical", default="", help="columns to declare categorical, by commas")
+    options.add_argument("--device", default="cpu")
     options.add_argument("--out", type=Path, required=True)
     args = options.parse_args()
     real = pd.read_parquet(args.train)
@@ -51,7 +63,7 @@ def main() -> None:
     chosen = {name: getattr(args, name) for name in ("epochs", "epsilon", "delta")}
     settings = {name: value for name, value in chosen.items() if value is not None}
     began, worked = time.perf_counter(), time.process_time()
-    model = TVAE(args.preset, seed=args.seed, device="cpu", **settings).fit(real, schema)
+    model = TVAE(args.preset, seed=args.seed, device=args.device, **settings).fit(real, schema)
     fit_seconds = time.perf_counter() - began
     processor_seconds = time.process_time() - worked
     seconds = []
@@ -69,6 +81,7 @@ def main() -> None:
         "epochs_trained": len(model.history_),
         "threads": torch.get_num_threads(),
         "peak_bytes": peak * (1 if sys.platform == "darwin" else 1024),
+        **on_device(model.device),
     }
     print(json.dumps(figures))
 

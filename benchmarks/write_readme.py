@@ -11,7 +11,7 @@ from common import RESULTS, ROOT
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 ORDER = (
     "adult", "tabularargn", "reference_speed", "published", "default_table", "clean_split", "conditional", "dp",
-    "imputation", "codec_speed", "wide_tall", "ten_million", "scoring", "kill_matrix", "cluster",
+    "imputation", "codec_speed", "wide_tall", "ten_million", "large_fit", "scoring", "kill_matrix", "cluster",
 )  # fmt: skip
 PICTURES = {"adult": "Fidelity against fitting time", "scale": "Time against size"}
 
@@ -72,6 +72,7 @@ def details(results: dict[str, figures.Result]) -> str:
     parts += section(results, "codec_speed", "### Side by side", figures.side_by_side)
     parts += section(results, "wide_tall", "### Tall tables", lambda r: figures.scale(r, "tall"))
     parts += section(results, "ten_million", "### Ten million rows", figures.ten_million)
+    parts += section(results, "large_fit", "### A whole fit of a large table", figures.large_fit)
     parts += section(results, "scoring", "### A full report", figures.scoring)
     parts += section(results, "kill_matrix", "### Faults and clusters", figures.operation)
     parts += section(results, "wide_tall", "### Wide tables", lambda r: figures.scale(r, "wide"))
