@@ -253,17 +253,22 @@ def _unreadable(path: Path, error: Exception) -> UnreadableError:
 
 
 def pandas_metadata(schema: pa.Schema) -> dict[bytes, bytes] | None:
-    """What a table's metadata tells pandas of its columns' types and index; None where pandas did not write it.
+    """What a table's metadata tells pandas of its columns' types; None where pandas did not write it.
 
-    All else is left out, the notes (`attrs`) of a DataFrame too.
+    All else is left out: the notes (`attrs`) of a DataFrame, the rows that its index counts, how many categories there
+    are.
     """
     try:
         plain = json.loads((schema.metadata or {})[b"pandas"])
-        if plain.get("attributes"):
-            return {b"pandas": json.dumps({**plain, "attributes": {}}).encode()}
-    except (KeyError, ValueError, AttributeError, RecursionError):
+        index = [name for name in plain["index_columns"] if isinstance(name, str)]
+        columns = [
+            {**column, "metadata": None} if column["pandas_type"] == "categorical" else column
+            for column in plain["columns"]
+        ]
+    except (LookupError, ValueError, TypeError, AttributeError, RecursionError):
         return None
-    return {b"pandas": schema.metadata[b"pandas"]}
+    kept = {**plain, "index_columns": index, "columns": columns, "attributes": {}}
+    return {b"pandas": json.dumps(kept).encode()}
 
 
 def _checked(schema: pa.Schema, what: str) -> pa.Schema:

@@ -71,6 +71,20 @@ def test_pandas_metadata_in_a_file_leaves_no_trace(tmp_path):
     assert next(source.batches()).schema.equals(source.schema, check_metadata=True)
 
 
+def test_pandas_is_told_the_types_and_nothing_of_the_rows(tmp_path):
+    columns = {"n": pd.array([1, None, 3], dtype="Int64"), "c": pd.Categorical(["a", "b", "a"])}
+    frame = pd.DataFrame(columns, index=pd.RangeIndex(7_000, 7_003, name="patient"))
+    frame.attrs["note"] = "from the clinic"
+    frame.to_parquet(tmp_path / "t.parquet")
+    metadata = as_source(tmp_path / "t.parquet").metadata
+    said = str(metadata)
+    assert not [word for word in ("700", "patient", "clinic", "num_categories") if word in said]
+    sampled = pa.table({"n": pa.array([None, 2]), "c": pa.array(["b", "a"]).dictionary_encode()})
+    back = sampled.replace_schema_metadata(metadata).to_pandas()
+    assert back.dtypes.astype(str).tolist() == ["Int64", "category"]
+    assert back.index.equals(pd.RangeIndex(2))
+
+
 def test_types_survive_the_way_through_parquet(tmp_path):
     table = pa.table(
         {
