@@ -144,10 +144,9 @@ class CausalDecoder(nn.Module):
             seen = seen * view.prefix.T[:, :, None]
         state = exclusive_sum(seen, start=base).add_(self.position)
         tokens = self.before.token_of_code[rows.codes]
-        with rounded_products(z.device):
-            h = self._heads(state, masks)
-            loss = segment_cross_entropy(self._logits(h).float(), tokens, self.segments(z.device))
-            loss = self.fine.add_nll(loss, h, rows.codes, tokens)
+        h = self._heads(state, masks)
+        loss = segment_cross_entropy(self._logits(h), tokens, self.segments(z.device))
+        loss = self.fine.add_nll(loss, h, rows.codes, tokens)
         if view is None:
             return loss.sum(1)
         unknown = F.pad(~view.known, (0, 0, 0, len(loss) - len(view.known)), value=True)
@@ -173,19 +172,20 @@ class CausalDecoder(nn.Module):
     def _heads(self, state: Tensor, masks: Sequence[Tensor]) -> Tensor:
         """Running states (columns, rows, width) -> each column's features (columns, rows, units)."""
         after_first, after_second, after_inner, at_end = masks or (None,) * DROPPED
-        low = dropped(F.silu(self.first(normalised(state))), after_first)
-        direct = torch.bmm(state, self.direct)
-        state = inclusive_sum(torch.bmm(low, self.mix).float()).add_(state)
-        h = low + dropped(F.silu(self.second(normalised(state))), after_second)
-        inner = dropped(F.silu(self.inner(h)), after_inner)
-        return dropped(torch.baddbmm(direct, inner, self.outer).add_(h), at_end)
+        with rounded_products(state.device):
+            low = dropped(F.silu(self.first(normalised(state))), after_first)
+            direct = torch.bmm(state, self.direct)
+            state = inclusive_sum(torch.bmm(low, self.mix).float()).add_(state)
+            h = low + dropped(F.silu(self.second(normalised(state))), after_second)
+            inner = dropped(F.silu(self.inner(h)), after_inner)
+            return dropped(torch.baddbmm(direct, inner, self.outer).float().add_(h), at_end)
 
     def _logits(self, h: Tensor) -> Tensor:
         """Features (columns, rows, units) -> flat logits (rows, tokens of all columns)."""
         weights = self.out_maps.add_to(self.out).split(self.layout.tokens)
-        biases = self.bias.split(self.layout.tokens)
-        parts = [torch.addmm(b, x, w.T) for b, x, w in zip(biases, h, weights, strict=True)]
-        return torch.cat(parts, dim=1)
+        with rounded_products(h.device):
+            parts = [x @ w.T for x, w in zip(h, weights, strict=True)]
+        return torch.cat(parts, dim=1).float().add_(self.bias)
 
     @torch.no_grad()
     def tables(self, *, given: bool) -> Tables:
@@ -291,8 +291,8 @@ class CausalDecoder(nn.Module):
 
 
 def dropped(x: Tensor, mask: Tensor | None) -> Tensor:
-    """x times dropout's mask; x itself without one."""
-    return x if mask is None else x * mask
+    """x times dropout's mask, or as it is without one; in float32."""
+    return x.float() if mask is None else x * mask
 
 
 def normalised(state: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tvae_core.losses import LossParts
 from tvae_core.model import Rows
-from tvae_core.networks import BatchLoss, Networks
+from tvae_core.networks import Chance, Networks
 from tvae_core.randomness import torch_generator
 
 
@@ -43,6 +43,18 @@ def is_spread() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+class _Loss(nn.Module):
+    """The training loss as the forward pass of a module: what DistributedDataParallel can wrap."""
+
+    def __init__(self, networks: Networks) -> None:
+        super().__init__()
+        self.networks = networks
+
+    def forward(self, rows: Rows, chance: Chance) -> LossParts:
+        """The loss of a rank's share of a batch."""
+        return self.networks.training_loss(rows, chance)
+
+
 class Spread:
     """This process's part of a training that several share.
 
@@ -57,7 +69,7 @@ class Spread:
         self.noise = torch_generator(generator.initial_seed(), "rank", self.rank, device=self.device)
         # Which parameters a batch uses depends on what is given in its rows.
         self.loss = DistributedDataParallel(
-            BatchLoss(networks), broadcast_buffers=False, find_unused_parameters=True
+            _Loss(networks), broadcast_buffers=False, find_unused_parameters=True
         )
 
     def gradients(self, rows: Rows) -> LossParts:

@@ -9,6 +9,7 @@ from tvae_core.column_linear import ColumnLinear
 from tvae_core.embedding import FEATURES, CodeTable, rank_features
 from tvae_core.layout import Layout
 from tvae_core.likelihood import draw_token
+from tvae_core.products import rounded_products
 
 
 class FinePlaces(nn.Module):
@@ -77,7 +78,8 @@ class FinePlaces(nn.Module):
             return loss
         token = tokens[:, self.numbers].T
         embedded = self.token.each(self.first_code[tokens])[self.numbers]
-        logits = self._logits(h[self.numbers], token, slice(None), embedded).float()
+        with rounded_products(h.device):
+            logits = self._logits(h[self.numbers], token, slice(None), embedded).float()
         target = self.fine_of_code[codes[:, self.numbers].T]
         nll = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)
         return loss.index_add(1, self.numbers, nll.T)

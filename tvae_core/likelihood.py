@@ -90,13 +90,18 @@ def draw_share(shares: Tensor, draws: Tensor) -> Tensor:
     return chosen.clamp_(max=shares.shape[1] - 1)
 
 
+def running_sum(x: Tensor) -> Tensor:
+    """The cumulative sum of one row of numbers (n,), on the processor: a GPU adds such in no fixed order."""
+    return x.cpu().cumsum(0).to(x.device)
+
+
 def draw_same_share(shares: Tensor, draws: Tensor) -> Tensor:
     """`draw_share` with the same shares (codes,) for all draws (rows,).
 
     >>> draw_same_share(torch.tensor([1.0, 0.0, 3.0]), torch.tensor([0.2, 0.25, 0.9])).tolist()
     [0, 2, 2]
     """
-    steps = shares.double().cumsum(0)
+    steps = running_sum(shares.double())
     return torch.searchsorted(steps, draws * steps[-1], right=True).clamp_(max=len(shares) - 1)
 
 

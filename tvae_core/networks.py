@@ -32,19 +32,6 @@ class Chance(NamedTuple):
     masks: tuple[Tensor, ...]
 
 
-class BatchLoss(nn.Module):
-    """The training loss as the forward pass of a module: what can be recorded, or spread over processes."""
-
-    def __init__(self, networks: "Networks") -> None:
-        super().__init__()
-        self.networks = networks
-
-    def forward(self, rows: Rows, chance: Chance) -> LossParts:
-        """The loss of a batch; only `total` leads back to the weights."""
-        total, reconstruction, kl = self.networks.training_loss(rows, chance)
-        return LossParts(total, reconstruction.detach(), kl.detach())
-
-
 class Networks(nn.Module):
     """What a preset's settings make of a layout: one encoder, one of two decoders, a prior."""
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tvae_core.drawing import COST, Draft, Lane, Tables, draft, spread
 from tvae_core.errors import ConditionError
+from tvae_core.likelihood import running_sum
 
 if TYPE_CHECKING:
     from tvae_core.causal import CausalDecoder
@@ -175,7 +176,7 @@ def choose(weight: Tensor, groups: Tensor) -> Tensor:
     chosen = torch.zeros_like(groups)
     for group in groups.unique():
         held = groups == group
-        steps = torch.softmax(weight[:, held].flatten().double(), 0).cumsum(0)
+        steps = running_sum(torch.softmax(weight[:, held].flatten().double(), 0))
         if not bool(steps[-1] > 0):  # nor where it is not a number
             raise ConditionError(
                 "the conditions can't be met together: no row has them all; loosen one of them"

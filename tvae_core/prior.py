@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tvae_core.likelihood import running_sum
+
 COMPONENTS = 32
 ITERATIONS = 30
 ROWS_FOR_PRIOR = 20_000
@@ -31,7 +33,7 @@ class Prior(nn.Module):
 
     def draw(self, uniforms: Tensor, normals: Tensor) -> Tensor:
         """z (n, D) from uniforms (n,) that choose the component and standard normals (n, D)."""
-        steps = self.weights.cumsum(0)
+        steps = running_sum(self.weights)
         chosen = torch.searchsorted(steps, uniforms * steps[-1], right=True).clamp_(max=len(steps) - 1)
         return self.means[chosen] + torch.bmm(self.cholesky[chosen], normals[:, :, None])[:, :, 0]
 

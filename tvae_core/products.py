@@ -41,11 +41,11 @@ def product_dtype(device: torch.device) -> torch.dtype:
 
 
 def rounded_products(device: torch.device) -> AbstractContextManager[object]:
-    """Compute the block's products in bfloat16 (sums in float32) on a GPU, whose tensor cores are made for it.
+    """Compute the block's products in bfloat16 (sums in float32) on a GPU whose tensor cores are made for it.
 
-    What is no product stays in float32: softmax, normalisation, losses. So do a processor's products.
+    A processor's products stay in float32, and so do those of GPUs before Ampere, which only emulate bfloat16.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
         return nullcontext()
     # What is cast is not kept: inside a recorded step it would be that of the recording.
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)

@@ -5,51 +5,89 @@ recorded step (CUDA graph) is launched as one. What a step does must not depend 
 `CausalDecoder.nll`, and `Chance` for its random numbers, which are drawn before.
 """
 
+import gc
 import logging
 from collections.abc import Callable
 
 import torch
-from torch.utils._pytree import tree_map
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
 from tvae_core.losses import LossParts
 from tvae_core.model import Rows
-from tvae_core.networks import BatchLoss, Chance, Networks
+from tvae_core.networks import Chance, Networks
 
-# The kind of device whose steps are recorded.
-RECORDED_ON = "cuda"
+# The kind of device whose steps are recorded, and how often a step is computed before.
+RECORDED_ON, WARM_UPS = "cuda", 3
 
 logger = logging.getLogger(__name__)
 
-LossOfBatch = Callable[[Rows, Chance], LossParts]
+Work = Callable[[], list[Tensor | None]]
 
 
-class RecordedLoss:
-    """The loss of training batches: recorded on a GPU for batches of `rows` rows, computed anew for others.
+class Gradients:
+    """Puts the gradient of training batches' loss into the parameters.
 
-    Where recording fails, every loss is computed anew, which takes longer and gives the same.
+    Recorded on a GPU for batches of `rows` rows, computed anew for others. Where recording fails, every one is computed
+    anew, which takes longer and gives the same.
     """
 
     def __init__(self, networks: Networks, rows: int) -> None:
         self.networks, self.rows = networks, rows
-        self._anew: LossOfBatch = BatchLoss(networks)
-        self._recorded: LossOfBatch | None = None
+        self.parameters = list(networks.trained_parameters())
+        self._inputs: tuple[Rows, Chance] | None = None
+        self._found: list[Tensor | None] = []
+        self._repeat: Callable[[], None] | None = None
+        self._records = networks.looks
 
     def __call__(self, rows: Rows, chance: Chance) -> LossParts:
-        """The loss of a batch, ready for `backward`."""
-        if len(rows) != self.rows or rows.codes.device.type != RECORDED_ON or not self.networks.looks:
-            return self._anew(rows, chance)
-        self._recorded = self._recorded or self._record(rows, chance)
-        return self._recorded(rows, chance)
+        """The loss of a batch; its gradient lies in the parameters' `grad` until the next call."""
+        if len(rows) == self.rows and rows.codes.device.type == RECORDED_ON and self._records:
+            found = self._recorded(rows, chance)
+        else:
+            found = self._anew(rows, chance)
+        for parameter, gradient in zip(self.parameters, found[3:], strict=True):
+            parameter.grad = gradient
+        total, reconstruction, kl = (part for part in found[:3] if part is not None)
+        return LossParts(total, reconstruction, kl)
 
-    def _record(self, rows: Rows, chance: Chance) -> LossOfBatch:
-        # A module of its own, whose `forward` the recording takes the place of, and inputs of its own, which those of
-        # later batches are copied into.
-        module = BatchLoss(self.networks)
-        inputs = tree_map(torch.clone, (rows, chance))
-        try:
-            # Tuples of tensors serve as well as tensors, other than its types say.
-            record: Callable[..., LossOfBatch] = torch.cuda.make_graphed_callables  # type: ignore[assignment]
-            return record(module, inputs, allow_unused_input=True)
-        except RuntimeError as error:
-            logger.warning("a training step could not be recorded, each is computed anew: %s", error)
-            return self._anew
+    def _anew(self, rows: Rows, chance: Chance) -> list[Tensor | None]:
+        parts = self.networks.training_loss(rows, chance)
+        gradients = torch.autograd.grad(parts.total, self.parameters, allow_unused=True)
+        return [*(part.detach() for part in parts), *gradients]
+
+    def _recorded(self, rows: Rows, chance: Chance) -> list[Tensor | None]:
+        if self._repeat is None:
+            # Inputs of its own, which those of later batches are copied into.
+            inputs = tree_map(torch.clone, (rows, chance))
+            try:
+                self._found, self._repeat = record(lambda: self._anew(*inputs), rows.codes.device)
+            except RuntimeError as error:
+                logger.warning("a training step could not be recorded, each is computed anew: %s", error)
+                self._records = False
+                return self._anew(rows, chance)
+            self._inputs = inputs
+        for own, given in zip(tree_leaves(self._inputs), tree_leaves((rows, chance)), strict=True):
+            own.copy_(given)
+        self._repeat()
+        return self._found
+
+
+def record(work: Work, device: torch.device) -> tuple[list[Tensor | None], Callable[[], None]]:
+    """Record some work on a GPU: its results, which are filled only by calling what comes with them, again and again.
+
+    Raises RuntimeError where the work waits for a result, or copies from the processor.
+    """
+    gc.collect()  # what is let go of while recording would end it
+    # Whatever happens, the caller's stream is the current one afterwards.
+    with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UPS):
+                work()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            results = work()
+    return results, graph.replay

@@ -16,7 +16,7 @@ from tvae_core.losses import LossParts
 from tvae_core.model import Rows
 from tvae_core.networks import Networks
 from tvae_core.products import product_dtype
-from tvae_core.recorded import LossOfBatch, RecordedLoss
+from tvae_core.recorded import Gradients
 from tvae_core.settings import ModelSettings
 
 Weights = dict[str, Tensor]
@@ -70,10 +70,9 @@ class Trainer:
     time_share: float = 0.0
     spread: Spread | None = None
     closed: ClosedForm | None = None
-    loss: LossOfBatch = field(init=False)
 
     def __post_init__(self) -> None:
-        self.loss = RecordedLoss(self.networks, self.settings.batch_size or 500)
+        self._gradients = Gradients(self.networks, self.settings.batch_size or 500)
 
     @classmethod
     def at_start(
@@ -123,12 +122,10 @@ class Trainer:
         """Put the gradient of a batch's loss into the parameters."""
         if self.closed is not None:
             return self.closed.step(rows, self.generator)
-        self.optimiser.zero_grad(set_to_none=True)
         if self.spread is not None:
+            self.optimiser.zero_grad(set_to_none=True)
             return self.spread.gradients(rows)
-        parts = self.loss(rows, self.networks.chance(len(rows), self.generator))
-        parts.total.backward()
-        return LossParts(*(part.detach() for part in parts))
+        return self._gradients(rows, self.networks.chance(len(rows), self.generator))
 
     def _clip_gradients(self) -> bool:
         """Shorten the gradient where columns look at each other; whether it is finite."""

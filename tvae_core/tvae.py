@@ -129,9 +129,10 @@ class TVAE:
         self.constraints_ = ConstraintSet.fit(source, self.schema_)
         modelled = self.constraints_.reduced(self.schema_)
         reduced = self.constraints_.reduce(source, modelled)
-        fitted = fit_privately(
-            reduced, modelled, settings, seed=self.seed, device=self.device, on_epoch=on_epoch
-        )
+        with fast_products(self.device, exact=True):  # what is clipped must not be rounded up
+            fitted = fit_privately(
+                reduced, modelled, settings, seed=self.seed, device=self.device, on_epoch=on_epoch
+            )
         self.codec_, self.networks_, self.settings_ = fitted.codec, fitted.networks, fitted.settings
         self.history_, self.privacy_ = fitted.history, fitted.account
         return self
@@ -162,7 +163,9 @@ class TVAE:
             Batches(table, layout, self.device, np.flatnonzero(side)) for side in (~held_back, held_back)
         )
         with freed_memory_kept():
-            with fast_products(self.device):
+            # On a GPU the products that matter for time are rounded by themselves: see `rounded_products`.
+            exact = self.device.type == "cuda" and self.networks_.looks
+            with fast_products(self.device, exact=exact):
                 self.history_ = train(
                     self.networks_,
                     train_rows,
