@@ -31,7 +31,8 @@ OnStageRows = Callable[[str, int, int], None]
 # Training steps for a table of up to this many rows; more rows earn more, but far from proportionally.
 STEPS, ROWS_OF_STEPS = 1_200, 20_000
 EVALUATION_ROWS = 4_096
-CALIBRATION_ROWS = 20_000
+# Margins are fitted on so many rows, on fewer where the widest column's softmaxes would take more than 256 MB.
+CALIBRATION_ROWS, CALIBRATION_NUMBERS = 20_000, 2**26
 # A training batch's activations hold about this many numbers each at most: 128 MB.
 BATCH_NUMBERS = 2**25
 # Training has diverged when the mean loss exceeds the first step's by this many times it (at least this many nats) in
@@ -191,7 +192,9 @@ def fit_prior(networks: Networks, train_rows: Batches, *, seed: int) -> None:
     generator = torch_generator(seed, "prior", device=device)
     z = networks.posterior_draws(train_rows.some(ROWS_FOR_PRIOR, generator), generator)
     networks.prior.fit(z, generator)
-    uniforms = torch.rand(CALIBRATION_ROWS, generator=generator, device=device)
-    normals = torch.randn(CALIBRATION_ROWS, z.shape[1], generator=generator, device=device)
-    noise = Noise.draw(CALIBRATION_ROWS, networks.decoder.layout, torch_generator(seed, "calibrate"), device)
+    layout = networks.decoder.layout
+    rows = min(CALIBRATION_ROWS, CALIBRATION_NUMBERS // max(layout.tokens))
+    uniforms = torch.rand(rows, generator=generator, device=device)
+    normals = torch.randn(rows, z.shape[1], generator=generator, device=device)
+    noise = Noise.draw(rows, layout, torch_generator(seed, "calibrate"), device)
     networks.decoder.calibrate(networks.prior.draw(uniforms, normals), noise)
