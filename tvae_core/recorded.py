@@ -8,6 +8,7 @@ recorded step (CUDA graph) is launched as one. What a step does must not depend 
 import gc
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +23,22 @@ RECORDED_ON, WARM_UPS = "cuda", 3
 
 logger = logging.getLogger(__name__)
 
-Work = Callable[[], list[Tensor | None]]
+Results = list[Tensor | None]
+
+
+class Recording(NamedTuple):
+    """Work that is repeated by `repeat` on what lies in `inputs`, and leaves its results in `results`."""
+
+    inputs: list[Tensor]
+    results: Results
+    repeat: Callable[[], None]
+
+    def on(self, *inputs: Rows | Chance) -> Results:
+        """The results for other inputs of the same shapes, until the next call."""
+        for own, given in zip(self.inputs, tree_leaves(inputs), strict=True):
+            own.copy_(given)
+        self.repeat()
+        return self.results
 
 
 class Gradients:
@@ -35,45 +51,39 @@ class Gradients:
     def __init__(self, networks: Networks, rows: int) -> None:
         self.networks, self.rows = networks, rows
         self.parameters = list(networks.trained_parameters())
-        self._inputs: tuple[Rows, Chance] | None = None
-        self._found: list[Tensor | None] = []
-        self._repeat: Callable[[], None] | None = None
-        self._records = networks.looks
+        self.records = networks.looks
+        self._recording: Recording | None = None
 
     def __call__(self, rows: Rows, chance: Chance) -> LossParts:
         """The loss of a batch; its gradient lies in the parameters' `grad` until the next call."""
-        if len(rows) == self.rows and rows.codes.device.type == RECORDED_ON and self._records:
-            found = self._recorded(rows, chance)
+        if self.records and len(rows) == self.rows and rows.codes.device.type == RECORDED_ON:
+            results = self._recorded(rows, chance)
         else:
-            found = self._anew(rows, chance)
-        for parameter, gradient in zip(self.parameters, found[3:], strict=True):
+            results = self._anew(rows, chance)
+        for parameter, gradient in zip(self.parameters, results[3:], strict=True):
             parameter.grad = gradient
-        total, reconstruction, kl = (part for part in found[:3] if part is not None)
+        total, reconstruction, kl = (part for part in results[:3] if part is not None)
         return LossParts(total, reconstruction, kl)
 
-    def _anew(self, rows: Rows, chance: Chance) -> list[Tensor | None]:
+    def _anew(self, rows: Rows, chance: Chance) -> Results:
         parts = self.networks.training_loss(rows, chance)
         gradients = torch.autograd.grad(parts.total, self.parameters, allow_unused=True)
         return [*(part.detach() for part in parts), *gradients]
 
-    def _recorded(self, rows: Rows, chance: Chance) -> list[Tensor | None]:
-        if self._repeat is None:
-            # Inputs of its own, which those of later batches are copied into.
-            inputs = tree_map(torch.clone, (rows, chance))
+    def _recorded(self, rows: Rows, chance: Chance) -> Results:
+        if self._recording is None:
+            own = tree_map(torch.clone, (rows, chance))  # which those of later batches are copied into
             try:
-                self._found, self._repeat = record(lambda: self._anew(*inputs), rows.codes.device)
+                results, repeat = record(lambda: self._anew(*own), rows.codes.device)
             except RuntimeError as error:
                 logger.warning("a training step could not be recorded, each is computed anew: %s", error)
-                self._records = False
+                self.records = False
                 return self._anew(rows, chance)
-            self._inputs = inputs
-        for own, given in zip(tree_leaves(self._inputs), tree_leaves((rows, chance)), strict=True):
-            own.copy_(given)
-        self._repeat()
-        return self._found
+            self._recording = Recording(tree_leaves(own), results, repeat)
+        return self._recording.on(rows, chance)
 
 
-def record(work: Work, device: torch.device) -> tuple[list[Tensor | None], Callable[[], None]]:
+def record(work: Callable[[], Results], device: torch.device) -> tuple[Results, Callable[[], None]]:
     """Record some work on a GPU: its results, which are filled only by calling what comes with them, again and again.
 
     Raises RuntimeError where the work waits for a result, or copies from the processor.
