@@ -87,7 +87,8 @@ def privacy(results: Mapping[str, Result], *, ranges: bool = False) -> str:
     over, halves = (results["clean_split"]["figures"][key] for key in ("over_seeds", "real_halves"))
     show = mean_and_range if ranges else lambda figure: number(figure["mean"])
     names = {
-        "dcr_share": "nearer to a training row than to a holdout row (ideal: one half)",
+        "dcr_share": "nearer to a training row than to a holdout row, of 2,000 rows (ideal: one half)",
+        "dcr_share_of_20000": "the same, of 20,000 rows",
         "exact_copies": "synthetic rows equal to a training row",
         "exact_copies_of_holdout": "synthetic rows equal to a holdout row",
         "exact_copies_holdout": "holdout rows equal to a training row",
