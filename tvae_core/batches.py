@@ -23,7 +23,9 @@ class ResidentRows:
 
     def take(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Codes and scalars of the given rows."""
-        return self.codes[rows], self.scalars[rows]
+        if isinstance(rows, slice):
+            return self.codes[rows], self.scalars[rows]
+        return self.codes.index_select(0, rows), self.scalars.index_select(0, rows)
 
 
 class MappedRows:

@@ -102,7 +102,7 @@ class Checkpoints:
                 "the checkpoint is one of other data, settings, code or device: training starts anew"
             )
             return None
-        if not fits(trainer.optimiser, optimiser_state(tensors)):
+        if not trainer.optimiser.fits(optimiser_state(tensors)):
             logger.warning("the checkpoint is one of training by other processes: training starts anew")
             return None
         place = restore(trainer, course, state, tensors)
@@ -126,7 +126,7 @@ def pack(trainer: Trainer, course: Course, place: EpochPlace, fingerprint: str) 
         "random": {"generator": trainer.generator.get_state(), "order": place.order},
         "epoch": {"sums": place.sums},
     }
-    for number, state in trainer.optimiser.state_dict()["state"].items():
+    for number, state in enumerate(trainer.optimiser.state.values()):
         groups[f"optimiser.{number}"] = state
     plain = {
         "fingerprint": fingerprint,
@@ -179,7 +179,7 @@ def restore(
 
     trainer.networks.load_state_dict(group("networks"))
     trainer.average = group("average") or None
-    trainer.optimiser.load_state_dict({**trainer.optimiser.state_dict(), "state": optimiser_state(tensors)})
+    trainer.optimiser.load(optimiser_state(tensors))
     decoder = trainer.networks.decoder
     if isinstance(decoder, CausalDecoder) and "masks" in state:
         decoder.restore_masks(trainer.generator, tensors["random.masks"], state["masks"])
@@ -191,16 +191,6 @@ def restore(
     course.best = group("best") or None
     course.best_loss = math.inf if state["best_loss"] is None else state["best_loss"]
     return EpochPlace(order=tensors["random.order"], sums=tensors["epoch.sums"].to(device), **state["place"])
-
-
-def fits(optimiser: torch.optim.Optimizer, state: dict[int, dict[str, Tensor]]) -> bool:
-    """Whether an optimiser's state is one of these parameters: one of others would write beyond their ends."""
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    return all(
-        number < len(parameters) and (not value.dim() or value.shape == parameters[number].shape)
-        for number, values in state.items()
-        for value in values.values()
-    )
 
 
 def optimiser_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:

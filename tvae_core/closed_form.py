@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tvae_core.likelihood import IndependentLikelihood
-from tvae_core.losses import LossParts, kl_divergence, segment_softmax, tvae_loss
+from tvae_core.losses import LossParts, segment_softmax, tvae_loss
 from tvae_core.model import (
     LARGEST_LOGVAR,
     LEAST_LOGVAR,
@@ -100,19 +100,21 @@ class ClosedForm:
         mu, raw = self._linear(head, encoded[-1]).float().chunk(2, dim=1)
         logvar = raw.clamp(LEAST_LOGVAR, LARGEST_LOGVAR)
         std = torch.exp(0.5 * logvar)
+        excess = (std * std).sub_(1)
         noise = torch.randn(mu.shape, generator=generator, device=mu.device)
         decoded = self._activations(out, torch.addcmul(mu, std, noise).to(dtype))
         output = self._linear(tail, decoded[-1]).float()
 
         nll, at_output = self._likelihood(output, rows)
-        kl = kl_divergence(mu, logvar).sum(1)
+        kl = (mu * mu).add_(excess).sub_(logvar).sum(1).mul_(0.5)
         parts = tvae_loss(nll, kl, loss_factor=self.loss_factor, free_bits=self.free_bits)
         at_decoded = self._linear_back(tail, decoded[-1], at_output.to(dtype))
         at_z = self._back(out, decoded, at_decoded).float()
         # Where nats are free, the divergence has no gradient.
         share = (parts.kl > self.free_bits) / len(rows)
-        at_logvar = (at_z * noise).mul_(std).add_((std * std - 1) * share).mul_(0.5).mul_(raw == logvar)
-        at_head = torch.cat([torch.addcmul(at_z, mu, share), at_logvar], dim=1).to(dtype)
+        at_logvar = torch.addcmul(excess.mul_(share), at_z, noise.mul_(std)).mul_(0.5)
+        at_raw = torch.ops.aten.hardtanh_backward(at_logvar, raw, LEAST_LOGVAR, LARGEST_LOGVAR)
+        at_head = torch.cat([at_z.addcmul_(mu, share), at_raw], dim=1).to(dtype)
         self._back(into, encoded, self._linear_back(head, encoded[-1], at_head), inputs=False)
         if dtype is not torch.float32:
             self.gradient.copy_(self.found.whole)

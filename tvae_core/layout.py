@@ -55,22 +55,22 @@ class Layout:
 
     columns: tuple[ColumnLayout, ...]
 
-    @property
+    @cached_property
     def scalars(self) -> int:
         """Real numbers per row."""
         return sum(c.scalars for c in self.columns)
 
-    @property
+    @cached_property
     def tokens(self) -> tuple[int, ...]:
         """Each column's number of tokens."""
         return tuple(c.tokens for c in self.columns)
 
-    @property
+    @cached_property
     def codes(self) -> tuple[int, ...]:
         """Each column's number of codes."""
         return tuple(c.codes for c in self.columns)
 
-    @property
+    @cached_property
     def data_dim(self) -> int:
         """Length of the flat vector."""
         return self.scalars + sum(self.tokens)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from tvae_core.adam import Adam, Group
 from tvae_core.batches import Batches
 from tvae_core.clock import Clock
 from tvae_core.closed_form import ClosedForm
@@ -59,7 +60,7 @@ class Trainer:
 
     networks: Networks
     settings: ModelSettings
-    optimiser: torch.optim.Optimizer
+    optimiser: Adam
     generator: torch.Generator
     total_steps: int
     average: Weights | None
@@ -102,14 +103,13 @@ class Trainer:
 
         Raises TrainingError when that has happened too often.
         """
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
+        rate = self.learning_rate()
         parts = self.gradients(rows)
         self.steps += 1
         if not self._clip_gradients():
             self._skip()
             return None
-        self.optimiser.step()
+        self.optimiser.step(rate)
         self.networks.decoder.project()
         if self.closed is not None and self.steps % STEPS_PER_CUT == 0:
             self._cut_tiny()
@@ -123,7 +123,7 @@ class Trainer:
         if self.closed is not None:
             return self.closed.step(rows, self.generator)
         if self.spread is not None:
-            self.optimiser.zero_grad(set_to_none=True)
+            self.networks.zero_grad(set_to_none=True)
             return self.spread.gradients(rows)
         return self._gradients(rows, self.networks.chance(len(rows), self.generator))
 
@@ -227,14 +227,13 @@ class Trainer:
         return self.networks.state_dict() if self.average is None else self.average
 
 
-def make_optimiser(
-    networks: Networks, settings: ModelSettings, closed: ClosedForm | None = None
-) -> torch.optim.Optimizer:
+def make_optimiser(networks: Networks, settings: ModelSettings, closed: ClosedForm | None = None) -> Adam:
     """Adam as published for the reference preset; elsewhere AdamW with less decay of embeddings, none of biases."""
-    rate, decay = settings.learning_rate or 1e-3, settings.l2scale or 0.0
+    decay = settings.l2scale or 0.0
     if not networks.looks:
-        trained = networks.trained_parameters() if closed is None else [closed.weights]
-        return torch.optim.Adam(trained, lr=rate, weight_decay=decay, fused=True)
+        return Adam(
+            [Group(list(networks.trained_parameters()) if closed is None else [closed.weights], decay)]
+        )
     groups: dict[float, list[nn.Parameter]] = {decay: [], EMBEDDING_DECAY * decay: [], 0.0: []}
     for name, parameter in networks.named_parameters():
         if parameter.dim() <= 1:
@@ -243,5 +242,5 @@ def make_optimiser(
             groups[EMBEDDING_DECAY * decay].append(parameter)
         else:
             groups[decay].append(parameter)
-    decayed = [{"params": part, "weight_decay": share} for share, part in groups.items()]
-    return torch.optim.AdamW(decayed, lr=rate, betas=(0.9, 0.99), fused=True)
+    decayed = [Group(part, share) for share, part in groups.items()]
+    return Adam(decayed, betas=(0.9, 0.99), decoupled=True)

@@ -144,7 +144,7 @@ def test_what_leads_to_a_dead_unit_decays_to_zero_and_not_to_denormal_numbers():
     assert (unit.weight[:, 0] == 0).all()
     assert unit.bias[0] < -999
     assert (unit.weight[:, 1:] != 0).all()
-    kept = training.optimiser.state_dict()["state"][0]
+    (kept,) = training.optimiser.state.values()
     for numbers in (training.networks.state_dict()["encoder.first.weight"], *kept.values()):
         assert not ((numbers != 0) & (numbers.abs() < TINY)).any()
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tvae_core.adam import Adam, Group
 from tvae_core.dp.gradients import Gradients, Tape
 from tvae_core.dp.loss import row_losses
 from tvae_core.model import Rows
@@ -60,12 +61,11 @@ def train_privately(
     average = {name: value.detach().clone() for name, value in networks.state_dict().items()}
     history: list[dict[str, Any]] = []
     began = time.monotonic()
-    optimiser = torch.optim.Adam(networks.trained_parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+    optimiser = Adam([Group(list(networks.trained_parameters()))], betas=(0.9, 0.99))
     for number in range(1, plan.steps + 1):
         rate = min(1.0, number / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * number / plan.steps))
-        optimiser.param_groups[0]["lr"] = settings.learning_rate * rate
         step.set_gradients()
-        optimiser.step()
+        optimiser.step(settings.learning_rate * rate)
         keep = min(AVERAGE_DECAY, number / (10 + number))
         torch._foreach_lerp_(list(average.values()), list(networks.state_dict().values()), 1 - keep)
         if number * settings.epochs // plan.steps > len(history):
