@@ -23,8 +23,8 @@ class ModelSettings:
     embedding_dim: size of the latent vector z.
     compress_dims, decompress_dims: hidden layers of encoder and decoder. In the default preset `decompress_dims` is
         the width of the decoder's running state and the units of each column's own layers.
-    l2scale: weight decay of Adam; in the default preset decoupled from the gradient, and a fifth
-        of it for embeddings.
+    l2scale: weight decay of Adam; in the default preset decoupled from the gradient, twice as much for embeddings, and
+        chosen from the number of rows where it is None.
     batch_size: training rows in a step.
     epochs: most passes over the training rows; None chooses from the number of rows.
     max_minutes: most minutes that training may take, beside the epochs; the learning rate's decay is fitted to it. How
@@ -32,7 +32,7 @@ class ModelSettings:
     loss_factor: weight of the reconstruction against the Kullback-Leibler term.
     free_bits: nats of the Kullback-Leibler term that cost nothing, so that the latent is used.
     learning_rate: of Adam.
-    dropout: share of hidden units dropped in a training step.
+    dropout: share of hidden units dropped in a training step; None chooses from the number of rows.
     validation_fraction: share of the rows (of the entities, where the schema names one) held back to stop early.
     patience: epochs without a better validation loss before training stops; 0 trains all epochs; None chooses
         from the number of rows.
@@ -103,7 +103,7 @@ class ModelSettings:
 
 _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("embedding_dim", 1, 4096),
-    ("l2scale", 0.0, 1.0),
+    ("l2scale", 0.0, 100.0),
     ("batch_size", 1, 10_000_000),
     ("epochs", 1, 1_000_000),
     ("max_minutes", 0.001, 100_000),
@@ -131,9 +131,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dropout": 0.0, "validation_fraction": 0.0, "patience": 0, "bins": 64,
     },
     "default": {
-        "embedding_dim": 16, "compress_dims": (192, 192), "decompress_dims": (192, 32), "l2scale": 0.25,
-        "loss_factor": 1.0, "free_bits": 3.0, "learning_rate": 5e-3, "dropout": 0.3,
-        "validation_fraction": 0.1, "bins": 64,
+        "embedding_dim": 16, "compress_dims": (192, 192), "decompress_dims": (192, 32), "loss_factor": 1.0,
+        "free_bits": 3.0, "learning_rate": 5e-3, "validation_fraction": 0.1, "bins": 64,
     },
 }  # fmt: skip
 

@@ -28,8 +28,12 @@ from tvae_core.trainer import EpochPlace, Trainer, Weights
 OnEpoch = Callable[[dict[str, Any]], None]
 OnStageRows = Callable[[str, int, int], None]
 
-# Training steps for a table of up to this many rows; more rows earn more, but far from proportionally.
-STEPS, ROWS_OF_STEPS = 1_200, 20_000
+# Training steps for a table of up to so many rows; more rows earn more, but far from proportionally.
+STEPS, ROWS_OF_STEPS = 1_400, 20_000
+# Weight decay and dropout for a table of that many rows. Fewer rows need more of both, up to a limit, more rows less:
+# decay as the square root of the rows, dropout as the rows.
+DECAY, MOST_DECAY = 0.5, 4.0
+DROPOUT, MOST_DROPOUT = 0.2, 0.3
 EVALUATION_ROWS = 4_096
 # Margins are fitted on so many rows, on fewer where the widest column's softmaxes would take more than 256 MB.
 CALIBRATION_ROWS, CALIBRATION_NUMBERS = 20_000, 2**26
@@ -72,7 +76,7 @@ def in_place_of(networks: Networks, weights: Weights) -> Iterator[None]:
 
 
 def size_to_table(settings: ModelSettings, rows: int, columns: int = 1) -> ModelSettings:
-    """Fill in batch size, epochs and patience where they are left open, from the number of training rows.
+    """Fill in what is left open of batch size, epochs, patience, decay and dropout from the number of training rows.
 
     The batch of a table of many columns is smaller, so that memory grows with the columns but slowly.
     """
@@ -81,10 +85,15 @@ def size_to_table(settings: ModelSettings, rows: int, columns: int = 1) -> Model
     most = min(4_096, 2 ** (bearable.bit_length() - 1))
     batch_size = settings.batch_size or max(16, min(most, 2 ** round(math.log2(wanted_rows))))
     steps = max(1, math.ceil(rows / batch_size))
-    wanted = STEPS * max(1.0, rows / ROWS_OF_STEPS) ** 0.35
+    scarcity = ROWS_OF_STEPS / max(1, rows)
+    wanted = STEPS * max(1.0, 1 / scarcity) ** 0.35
     epochs = settings.epochs or max(1, math.ceil(wanted / steps))
     patience = 1 + math.ceil(epochs / 5) if settings.patience is None else settings.patience
-    return replace(settings, batch_size=batch_size, epochs=epochs, patience=patience)
+    decay = min(MOST_DECAY, DECAY * math.sqrt(scarcity)) if settings.l2scale is None else settings.l2scale
+    dropout = min(MOST_DROPOUT, DROPOUT * scarcity) if settings.dropout is None else settings.dropout
+    return replace(
+        settings, batch_size=batch_size, epochs=epochs, patience=patience, l2scale=decay, dropout=dropout
+    )
 
 
 def train(

@@ -202,3 +202,14 @@ def test_a_batch_of_many_columns_is_smaller_and_a_given_size_is_kept():
     sizes = [size_to_table(settings, 1_000_000, columns).batch_size for columns in (20, 100, 400, 1000)]
     assert sizes == [2048, 1024, 256, 128]
     assert size_to_table(ModelSettings(batch_size=500).resolved(), 1_000_000, 1000).batch_size == 500
+
+
+def test_fewer_rows_are_regularised_more():
+    sized = [size_to_table(ModelSettings().resolved(), rows) for rows in (200, 5_000, 20_000, 500_000)]
+    decay, dropout = [used.l2scale for used in sized], [used.dropout for used in sized]
+    assert decay == pytest.approx([4.0, 1.0, 0.5, 0.1])
+    assert dropout == pytest.approx([0.3, 0.3, 0.2, 0.008])
+    chosen = size_to_table(ModelSettings(l2scale=0.1, dropout=0.5).resolved(), 200)
+    assert (chosen.l2scale, chosen.dropout) == (0.1, 0.5)
+    published = size_to_table(ModelSettings(preset="reference").resolved(), 200)
+    assert (published.l2scale, published.dropout) == (1e-5, 0.0)
