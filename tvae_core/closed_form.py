@@ -100,12 +100,13 @@ class ClosedForm:
         mu, raw = self._linear(head, encoded[-1]).float().chunk(2, dim=1)
         logvar = raw.clamp(LEAST_LOGVAR, LARGEST_LOGVAR)
         std = torch.exp(0.5 * logvar)
-        excess = (std * std).sub_(1)
+        excess = (std * std).sub_(1)  # of the variance over the prior's
         noise = torch.randn(mu.shape, generator=generator, device=mu.device)
         decoded = self._activations(out, torch.addcmul(mu, std, noise).to(dtype))
         output = self._linear(tail, decoded[-1]).float()
 
         nll, at_output = self._likelihood(output, rows)
+        # `kl_divergence` with the variance at hand: no second exp().
         kl = (mu * mu).add_(excess).sub_(logvar).sum(1).mul_(0.5)
         parts = tvae_loss(nll, kl, loss_factor=self.loss_factor, free_bits=self.free_bits)
         at_decoded = self._linear_back(tail, decoded[-1], at_output.to(dtype))

@@ -103,7 +103,7 @@ class ModelSettings:
 
 _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("embedding_dim", 1, 4096),
-    ("l2scale", 0.0, 100.0),
+    ("l2scale", 0.0, 10.0),
     ("batch_size", 1, 10_000_000),
     ("epochs", 1, 1_000_000),
     ("max_minutes", 0.001, 100_000),

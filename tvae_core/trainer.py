@@ -231,9 +231,8 @@ def make_optimiser(networks: Networks, settings: ModelSettings, closed: ClosedFo
     """Adam as published for the reference preset; elsewhere AdamW with more decay of embeddings, none of biases."""
     decay = settings.l2scale or 0.0
     if not networks.looks:
-        return Adam(
-            [Group(list(networks.trained_parameters()) if closed is None else [closed.weights], decay)]
-        )
+        trained = list(networks.trained_parameters()) if closed is None else [closed.weights]
+        return Adam([Group(trained, decay)])
     groups: dict[float, list[nn.Parameter]] = {decay: [], EMBEDDING_DECAY * decay: [], 0.0: []}
     for name, parameter in networks.named_parameters():
         if parameter.dim() <= 1:

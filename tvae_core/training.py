@@ -85,12 +85,12 @@ def size_to_table(settings: ModelSettings, rows: int, columns: int = 1) -> Model
     most = min(4_096, 2 ** (bearable.bit_length() - 1))
     batch_size = settings.batch_size or max(16, min(most, 2 ** round(math.log2(wanted_rows))))
     steps = max(1, math.ceil(rows / batch_size))
-    scarcity = ROWS_OF_STEPS / max(1, rows)
-    wanted = STEPS * max(1.0, 1 / scarcity) ** 0.35
+    size = max(1, rows) / ROWS_OF_STEPS
+    wanted = STEPS * max(1.0, size) ** 0.35
     epochs = settings.epochs or max(1, math.ceil(wanted / steps))
     patience = 1 + math.ceil(epochs / 5) if settings.patience is None else settings.patience
-    decay = min(MOST_DECAY, DECAY * math.sqrt(scarcity)) if settings.l2scale is None else settings.l2scale
-    dropout = min(MOST_DROPOUT, DROPOUT * scarcity) if settings.dropout is None else settings.dropout
+    decay = min(MOST_DECAY, DECAY / math.sqrt(size)) if settings.l2scale is None else settings.l2scale
+    dropout = min(MOST_DROPOUT, DROPOUT / size) if settings.dropout is None else settings.dropout
     return replace(
         settings, batch_size=batch_size, epochs=epochs, patience=patience, l2scale=decay, dropout=dropout
     )

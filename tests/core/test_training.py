@@ -213,3 +213,12 @@ def test_fewer_rows_are_regularised_more():
     assert (chosen.l2scale, chosen.dropout) == (0.1, 0.5)
     published = size_to_table(ModelSettings(preset="reference").resolved(), 200)
     assert (published.l2scale, published.dropout) == (1e-5, 0.0)
+
+
+def test_embeddings_decay_twice_as_fast_as_other_weights_and_biases_not_at_all():
+    training = trainer(l2scale=0.5)
+    decays = {id(p): group.decay for group in training.optimiser.groups for p in group.parameters}
+    named = {name: decays[id(p)] for name, p in training.networks.named_parameters()}
+    assert named["decoder.before.free"] == named["decoder.out"] == 1.0
+    assert named["decoder.from_z.weight"] == named["decoder.direct"] == 0.5
+    assert named["decoder.from_z.bias"] == named["decoder.bias"] == 0.0
