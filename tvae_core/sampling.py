@@ -163,7 +163,8 @@ def draw_pooled(
     limits = way.pool.limits(decoder, noise.uniforms)
     proposed = z.view(way.proposals, -1, z.shape[1])
     codes = []
-    together = rows_at_a_time(max(decoder.layout.tokens), z.device)
+    # What is chosen depends on the pool: it is as large on a GPU as on a processor.
+    together = rows_at_a_time(max(decoder.layout.tokens), torch.device("cpu"))
     for part in torch.arange(proposed.shape[1], device=z.device).split(together):
         uniforms = noise.uniforms[part]
         pool = Pool.draw(decoder, way.tables, proposed[:, part], uniforms, limits.rows(part), barred)
