@@ -210,10 +210,13 @@ class CausalDecoder(nn.Module):
         Cells that `view` calls known are taken from `given`. With `steps` the columns are drawn in that many runs, each
         blind to its own cells: one step is the classic TVAE, as many as columns (the default) the full chain. `barred`
         names, by column, tokens that are not drawn. `tables` is what `tables` gave, made anew where it is None.
-        `proposals` of every row with given cells are drawn whole; None draws as many as `COST` allows.
+        `proposals` of every row with given cells are drawn; None draws as many as `COST` allows, and lets rows that are
+        given the same cells stand for each other.
         """
         tables = tables or self.tables(given=given is not None and view is not None)
-        together = rows_at_a_time(max(self.layout.tokens), z.device)
+        # What is chosen depends on the pool: it is as large on a GPU as on a processor.
+        device = z.device if given is None else torch.device("cpu")
+        together = rows_at_a_time(max(self.layout.tokens), device)
         codes = [
             draw_from_prior(self, tables, z[part], noise.uniforms[part], steps=steps, barred=barred)
             if given is None or view is None

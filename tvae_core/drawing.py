@@ -2,8 +2,9 @@
 
 With cells given, two descriptions of a row meet. The decoder that was *given* those cells proposes the columns before
 the last of them; it has seen few training rows given just these. The *chain*, which sees nothing but the cells before
-a column, learned from every row: it weighs a few proposals by the likelihood of the whole row so far, given cells
-included, and draws every column after the last given cell alone (sampling importance resampling: Rubin 1987).
+a column, learned from every row: it weighs proposals by the likelihood of the whole row so far, given cells included,
+and draws every column after the last given cell alone (sampling importance resampling: Rubin 1987). Rows that are given
+the same cells are alike, and chosen from one pool of proposals; a row that is its own question has a few of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tvae_core.likelihood import View, draw_share, draw_token
+from tvae_core.resampling import FEWEST_ROWS, choose, spread
 
 if TYPE_CHECKING:
     from tvae_core.causal import CausalDecoder
 
 # Drawing under conditions costs at most about this many times what drawing without does; pooling.py has an exception.
 COST = 2.8
+MOST_PROPOSALS = 8
 CALIBRATION_ROUNDS = 4
 
 
@@ -236,33 +239,69 @@ def draw_given(
     # The column where the chain takes a row over.
     turn = (view.known * torch.arange(1, columns + 1, device=z.device)).amax(1)
     last = int(turn.max())
-    count, apart = effort(reach(last, columns)) if proposals is None else (proposals, 0.0)
-    if not bool((turn > view.known.sum(1)).any()):
-        count = 1
-    turn = turn.masked_fill(view.z_seen[:, 0], columns)
     rows = draft(decoder, tables, uniforms, given=given, known=view.known, barred=barred)
     own = Lane.start(decoder, tables, base)
     chain = Lane.start(decoder, tables, decoder.without_z.expand_as(base))
+    if not bool((turn > view.known.sum(1)).any()):
+        proposals = 1  # all that comes before is known
+    groups = groups_of(given, view) if proposals is None else None
+    if groups is not None:
+        rows, own, chain = choose_from_pool(rows, own, chain, turn, groups)
+    else:
+        rows, own, chain = choose_by_row(rows, own, chain, turn, view.z_seen, proposals)
+    rows.through(
+        replace(
+            chain,
+            base=torch.where(view.z_seen, own.base, chain.base),
+            mixed=torch.where(view.z_seen, own.mixed, chain.mixed),
+        ),
+        first=last,
+    )
+    return rows.codes
+
+
+def groups_of(given: Tensor, view: View) -> Tensor | None:
+    """Rows of one number (rows,) are given the same cells; None where groups are too small for a pool, or see z."""
+    kinds, groups = (given * view.known).unique(dim=0, return_inverse=True)
+    return None if len(kinds) * FEWEST_ROWS > len(given) or bool(view.z_seen.any()) else groups
+
+
+def choose_from_pool(
+    rows: Draft, own: Lane, chain: Lane, turn: Tensor, groups: Tensor
+) -> tuple[Draft, Lane, Lane]:
+    """As many proposals as there are rows, from a pool of little more: rows of a group stand for each other.
+
+    Where one row has no good proposal, another has two.
+    """
+    n, last = len(turn), int(turn.max())
+    size = int(n * pool_size(reach(last, rows.codes.shape[1])))
+    count = -(-size // n)
+    many = torch.arange(size, device=turn.device) % n
+    numbers = spread(rows.uniforms, count).unflatten(0, (n, count)).transpose(0, 1).flatten(0, 1)[:size]
+    pool, own, chain = rows.take(many, numbers), own.take(many), chain.take(many)
+    weight = own.base.new_full((count * n,), -torch.inf)
+    weight[:size] = propose(pool, own, chain, turn[many], range(last))
+    chosen = choose(weight.view(count, n), groups)
+    return pool.take(chosen, rows.uniforms), own.take(chosen), chain.take(chosen)
+
+
+def choose_by_row(
+    rows: Draft, own: Lane, chain: Lane, turn: Tensor, z_seen: Tensor, count: int | None
+) -> tuple[Draft, Lane, Lane]:
+    """For each row one of `count` proposals of its own; of two that share their first columns where it is None."""
+    n, columns, last = len(turn), rows.codes.shape[1], int(turn.max())
+    count, apart = effort(reach(last, columns)) if count is None else (count, 0.0)
+    turn = turn.masked_fill(z_seen[:, 0], columns)
     shared = range(int(apart * columns))
     propose(rows, own, chain, turn, shared, weighed=False)
-    many = torch.arange(len(z), device=z.device).repeat_interleave(count)
-    rows, own, chain = rows.take(many, spread(uniforms, count)), own.take(many), chain.take(many)
-    weight = propose(rows, own, chain, turn[many], range(len(shared), last))
+    many = torch.arange(n, device=turn.device).repeat_interleave(count)
+    several, own, chain = rows.take(many, spread(rows.uniforms, count)), own.take(many), chain.take(many)
+    weight = propose(several, own, chain, turn[many], range(len(shared), last))
     # The number of a known cell's fine place, which nothing else uses, decides among the proposals.
-    draws = uniforms[torch.arange(len(z), device=z.device), (turn - 1).clamp(min=0), 1]
-    weight = weight.view(-1, count).masked_fill(view.z_seen, 0.0)
-    chosen = draw_token(weight, torch.where(view.z_seen[:, 0], 0.0, draws))
-    chosen += torch.arange(0, len(many), count, device=z.device)
-    z_seen = view.z_seen
-    rest = Lane(
-        decoder,
-        tables,
-        torch.where(z_seen, own.base[chosen], chain.base[chosen]),
-        torch.where(z_seen, own.mixed[chosen], chain.mixed[chosen]),
-    )
-    final = rows.take(chosen, uniforms)
-    final.through(rest, first=last)
-    return final.codes
+    draws = rows.uniforms[torch.arange(n, device=turn.device), (turn - 1).clamp(min=0), 1]
+    chosen = draw_token(weight.view(n, count).masked_fill(z_seen, 0.0), torch.where(z_seen[:, 0], 0.0, draws))
+    chosen += torch.arange(0, len(many), count, device=turn.device)
+    return several.take(chosen, rows.uniforms), own.take(chosen), chain.take(chosen)
 
 
 def propose(
@@ -319,14 +358,13 @@ def effort(share: float) -> tuple[int, float]:
     return 2, round(max(0.0, (1.2 + 3 * share - COST) / 2), 6)
 
 
-def spread(uniforms: Tensor, count: int) -> Tensor:
-    """`count` sets of numbers for each row's one, evenly apart, each uniform (rows, ...) -> (rows * count, ...).
+def pool_size(share: float) -> float:
+    """Proposals for each row, all of them whole and from one pool, that keep to `COST`; see `effort`.
 
-    >>> spread(torch.tensor([[0.25], [0.75]]), 2).flatten().tolist()
-    [0.25, 0.75, 0.75, 0.25]
+    >>> round(pool_size(0.2), 3), round(pool_size(0.5), 3), round(pool_size(1.0), 3)
+    (4.5, 2.1, 1.3)
     """
-    apart = torch.arange(count, device=uniforms.device) / count
-    return (uniforms.unsqueeze(1) + apart.view(1, -1, *[1] * (uniforms.dim() - 1))).frac().flatten(0, 1)
+    return min(MOST_PROPOSALS, (COST - 1.2 + share) / (2 * share))
 
 
 def run_ends(columns: int, steps: int | None) -> set[int]:

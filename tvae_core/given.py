@@ -24,7 +24,8 @@ from tvae_core.errors import ConditionError, DataError
 from tvae_core.layout import ColumnLayout
 from tvae_core.likelihood import View, draw_same_share
 from tvae_core.model import Rows
-from tvae_core.pooling import Limits, choose
+from tvae_core.pooling import Limits
+from tvae_core.resampling import choose
 from tvae_core.sources import table_from_frame
 from tvae_core.table import TableCodec
 

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from tvae_core.drawing import COST, Draft, Lane, Tables, draft, spread
-from tvae_core.errors import ConditionError
-from tvae_core.likelihood import running_sum
+from tvae_core.drawing import COST, MOST_PROPOSALS, Draft, Lane, Tables, draft
+from tvae_core.resampling import FEWEST_ROWS, choose, spread
 
 if TYPE_CHECKING:
     from tvae_core.causal import CausalDecoder
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
 # A pool serves where at most this share of the rows repeats another's proposal, up to the last condition's column; more
 # proposals than leave the smaller share aren't drawn.
 LARGEST_EXCESS, SMALL_EXCESS = 0.05, 0.02
-MOST_PROPOSALS = 8
-# A group of fewer rows has too small a pool.
-FEWEST_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -157,32 +153,3 @@ def proposals_needed(weight: Tensor, groups: Tensor) -> int | None:
         if excess <= (SMALL_EXCESS if number < count else LARGEST_EXCESS):
             return number
     return None
-
-
-def choose(weight: Tensor, groups: Tensor) -> Tensor:
-    """Choose n of count * n proposals by their log-weights (count, n), within groups (n,) -> numbers (n,).
-
-    Evenly spaced along the weights (systematic resampling), so that one proposal a row of equal weights is kept as it
-    is. Row i of the n takes one of its own group's proposals.
-    Raises ConditionError for a group without a proposal of any weight.
-
-    >>> weight = torch.tensor([[0.2, 0.1, 0.1], [0.2, 0.2, 0.2]]).log()
-    >>> choose(weight, torch.zeros(3, dtype=torch.int64)).tolist()
-    [0, 3, 5]
-    >>> choose(torch.tensor([[0.7, 0.1], [0.1, 0.1]]).log(), torch.tensor([4, 4])).tolist()
-    [0, 1]
-    """
-    numbers = torch.arange(weight.numel(), device=weight.device).view(weight.shape)
-    chosen = torch.zeros_like(groups)
-    for group in groups.unique():
-        held = groups == group
-        steps = running_sum(torch.softmax(weight[:, held].flatten().double(), 0))
-        if not bool(steps[-1] > 0):  # nor where it is not a number
-            raise ConditionError(
-                "the conditions can't be met together: no row has them all; loosen one of them"
-            )
-        count = int(held.sum())
-        middles = (torch.arange(count, device=steps.device) + 0.5) / count * steps[-1]
-        places = torch.searchsorted(steps, middles).clamp_(max=len(steps) - 1)
-        chosen[held] = numbers[:, held].flatten()[places]
-    return chosen

@@ -105,7 +105,8 @@ def test_cells_given_are_returned_as_given_and_the_rest_follows_the_conditional(
     assert (drawn.codes[:, 0] == 1).float().mean().item() == pytest.approx(own, abs=0.01)
 
 
-def test_proposals_are_weighed_by_the_chain_that_sees_only_the_cells_before(monkeypatch):
+@pytest.mark.parametrize("proposals", [None, 64])  # from one pool, and of each row's own
+def test_proposals_are_weighed_by_the_chain_that_sees_only_the_cells_before(proposals):
     decoder, count = decoder_of(), 20_000
     given, view, both = given_last_cells(count)
     nothing = View(torch.zeros(2, 3, dtype=torch.bool), torch.zeros(2, 1, dtype=torch.bool), torch.ones(2, 3))
@@ -113,8 +114,7 @@ def test_proposals_are_weighed_by_the_chain_that_sees_only_the_cells_before(monk
     chain = share_of_second(decoder.nll(both, torch.zeros(2, 3), nothing))
     assert abs(chain - own) > 0.01
     noise = Noise.draw(count, LAYOUT, torch_generator(2, "draw"), torch.device("cpu"))
-    monkeypatch.setattr("tvae_core.drawing.effort", lambda share: (64, 0.0))
-    drawn = decoder.draw(torch.randn(count, 3), noise, given, view)
+    drawn = decoder.draw(torch.randn(count, 3), noise, given, view, proposals=proposals)
     assert torch.equal(drawn.codes[:, 1:], given.codes[:, 1:])
     assert (drawn.codes[:, 0] == 1).float().mean().item() == pytest.approx(chain, abs=0.01)
 

@@ -89,6 +89,23 @@ def test_a_condition_of_one_percent_costs_no_more_than_any_other(model):
     assert (out.city == "tiny").all()
 
 
+def test_rows_of_a_rare_value_of_the_last_column_are_its_rows():
+    rows, generator = 4_000, np.random.default_rng(0)
+    rare = np.arange(rows) % 100 == 0
+    table = pd.DataFrame(
+        {
+            "count": generator.poisson(np.where(rare, 20, 4)),
+            "bit": generator.random(rows) < np.where(rare, 0.9, 0.2),
+            "height": generator.normal(np.where(rare, 3.0, 0.0)),
+            "kind": np.where(rare, "rare", "common"),
+        }
+    )
+    out = TVAE(seed=1, epochs=20).fit(table).sample(2_000, given={"kind": "rare"})
+    assert (out["count"] < 10).mean() < 0.05  # of the real ones none, of the others nearly all
+    assert (out.height < 1).mean() < 0.05
+    assert out.bit.mean() == pytest.approx(0.9, abs=0.15)
+
+
 def test_a_range_on_a_finely_cut_column_is_kept_exactly(model):
     out = model.sample(3000, given={"amount": (95.05, 111.3)})
     assert out.amount.between(95.05, 111.3).all()
