@@ -377,6 +377,13 @@ def test_impossible_conditions_exit_with_2_and_write_nothing(generator: Path, tm
         assert not list(tmp_path.iterdir())
 
 
+def test_two_conditions_on_one_column_are_refused_with_what_to_write(generator: Path, tmp_path: Path) -> None:
+    twice = ("--where", "age=30..", "--where", "age=..40")
+    done = tvae("sample", generator, "--rows", "5", "--out", tmp_path / "out.parquet", *twice)
+    assert done.exit_code == 2
+    assert "column 'age' has two conditions: write one, such as age=30..40" in done.stderr
+
+
 def test_imputation_fills_every_missing_cell_and_keeps_the_others(generator: Path, tmp_path: Path) -> None:
     holes = people().to_pandas()
     holes.loc[:9, "age"] = np.nan
