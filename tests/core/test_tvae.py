@@ -337,6 +337,11 @@ def one_row():
         (lambda: pd.DataFrame({"a": [1.0, float("inf")] * 5}), DataError, "column 'a' holds 5 infinite"),
         (lambda: pa.table({"a": [[1], [2]]}), SchemaError, "nested columns"),
         (lambda: pa.table({"a": [b"x", b"y"]}), SchemaError, "binary columns"),
+        (
+            lambda: pd.DataFrame({"a": np.ones(40, np.float16)}),
+            SchemaError,
+            "'a' has type halffloat: .* cast it to float32",
+        ),
         (lambda: pd.DataFrame({"customer_id": range(30)}), DataError, "identifiers only"),
     ],
 )

@@ -244,6 +244,7 @@ BAD = {
     "duplicate names": (duplicate_names, "more than one: a"),
     "nested": (lambda folder: write_table(folder, pa.table({"a": [[1], [2]] * 50})), "'a'"),
     "binary": (lambda folder: write_table(folder, pa.table({"a": [b"x", b"y"] * 50})), "'a'"),
+    "half floats": (lambda folder: write_table(folder, pa.table({"a": pa.nulls(9, pa.float16())})), "'a'"),
     "infinities": (infinities, "'a'"),
     "100,000 categories": (many_categories, "'a'"),
     "empty directory": (lambda folder: folder / "empty", "empty"),
