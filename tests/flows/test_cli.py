@@ -35,6 +35,16 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "generator"
 
 
+@pytest.fixture(scope="module")
+def odd_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("odd")
+    names = ["", "a|b", "1..2", 'say "so"', 'half"', "plain", None]
+    pq.write_table(pa.table({"name": names * 30}), folder / "odd.parquet")
+    result = tvae("fit", folder / "odd.parquet", "--out", folder / "generator", *SMALL)
+    assert result.exit_code == 0, result.output
+    return folder / "generator"
+
+
 def test_help_answers_in_about_a_second() -> None:
     start = time.monotonic()
     done = subprocess.run([sys.executable, "-m", "flows.cli", "--help"], capture_output=True, check=False)
@@ -376,6 +386,27 @@ def test_impossible_conditions_exit_with_2_and_write_nothing(generator: Path, tm
         done = tvae("sample", generator, "--rows", "5", "--out", out, *wrong)
         assert done.exit_code == 2, done.output
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("condition", "met"),
+    [
+        ('""', {""}),
+        ('"a|b"', {"a|b"}),
+        ('"1..2"', {"1..2"}),
+        ('"a|b"|""', {"a|b", ""}),
+        ('"say ""so"""|plain', {'say "so"', "plain"}),
+        ('half"|plain', {'half"', "plain"}),
+        ("", {None}),
+    ],
+)
+def test_a_value_in_double_quotes_is_asked_for_as_it_is(
+    odd_names: Path, tmp_path: Path, condition: str, met: set[str | None]
+) -> None:
+    out = tmp_path / "out.parquet"
+    done = tvae("sample", odd_names, "--rows", "60", "--out", out, "--where", f"name={condition}")
+    assert done.exit_code == 0, done.output
+    assert set(pq.read_table(out)["name"].to_pylist()) == met
 
 
 def test_two_conditions_on_one_column_are_refused_with_what_to_write(generator: Path, tmp_path: Path) -> None:
