@@ -107,7 +107,7 @@ def check_balance(balance: Any) -> dict[str, Mapping[Any, Any] | None]:
                 f"column {name!r}: shares to balance must be {{level: share}}, but they are of type "
                 f"{type(shares).__name__}"
             )
-    return dict(wanted)
+    return {str(name): shares for name, shares in wanted.items()}
 
 
 def read_balance(codec: TableCodec, balance: Mapping[str, Mapping[Any, Any] | None]) -> list[ColumnCondition]:

@@ -273,7 +273,7 @@ class TVAE:
                 raise ConditionError("a frame of given cells leaves nothing to balance: use one of the two")
             asked = known_cells(given, self.constraints_.schema)
             return GivenFrame(self.codec_, self.constraints_.give(asked, self.codec_.schema), asked)
-        wanted = self.constraints_.condition(given or {})
+        wanted = self.constraints_.condition({str(name): asked for name, asked in (given or {}).items()})
         shares = {} if balance is None else self.constraints_.balance(check_balance(balance))
         twice = set(wanted) & set(shares)
         if twice:

@@ -76,6 +76,19 @@ def test_sampled_columns_keep_types_range_and_decimals(fitted):
     assert np.array_equal(present, np.round(present, 2))
 
 
+@pytest.mark.parametrize("names", [[0, 1], [7, -3], pd.Index([0, 5], dtype=object), ["a", "b"]])
+def test_column_names_come_back_as_they_were(names, tmp_path):
+    real = pd.DataFrame({"x": [1.5, 2.5] * 50, "y": ["u", "v"] * 50}).set_axis(names, axis=1)
+    model = TVAE(epochs=1).fit(real)
+    model.save(tmp_path / "g")
+    for fitted in (model, TVAE.load(tmp_path / "g")):
+        out = fitted.sample(9, given={names[0]: 1.5}, balance={names[1]: None})
+        assert out.columns.equals(real.columns)
+        assert set(out[names[0]]) == {1.5}
+        assert fitted.sample(given=real[[names[1]]].head(4))[names[1]].equals(real[names[1]].head(4))
+        assert fitted.impute(real.head(4)).equals(real.head(4))
+
+
 def test_every_arrow_type_keeps_the_input_schema_and_its_missing_values():
     rows = 120
     day = dt.date(2020, 1, 1)
