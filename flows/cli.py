@@ -191,7 +191,8 @@ def _sizes(key: str, text: str | None) -> tuple[int, ...] | None:
     "--where",
     multiple=True,
     metavar="COLUMN=CONDITION",
-    help="Every row meets it: sex=Female, age=30..40, race=Black|Other, income= (missing). May be repeated.",
+    help="Every row meets it: sex=Female, age=30..40, race=Black|Other, income= (missing), "
+    "city='\"a|b\"' (as it is), city='\"\"' (empty text). Once for each column.",
 )
 @click.option("--given", "known", metavar="TABLE", help="Known cells: one row is drawn for each of its rows.")
 @click.option("--balance", metavar="COLUMN", help="The levels of this column come in even shares.")

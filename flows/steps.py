@@ -180,11 +180,15 @@ def _conditions(where: Sequence[str]) -> dict[str, Any]:
     """COLUMN=CONDITION texts as conditions."""
     from tvae_core.conditions import parse_condition
 
-    out = {}
+    out: dict[str, Any] = {}
     for text in where:
         column, equals, condition = text.partition("=")
         if not equals or not column:
             raise ConfigError(f"--where takes COLUMN=VALUE, COLUMN=LOW..HIGH or COLUMN=A|B, got {text!r}")
+        if column in out:
+            raise ConfigError(
+                f"column {column!r} has two conditions: write one, such as {column}=30..40 or {column}=5|7"
+            )
         out[column] = parse_condition(condition)
     return out
 

@@ -64,6 +64,8 @@ def unsupported_reason(arrow: pa.DataType) -> str | None:
     if pa.types.is_nested(arrow):
         return "nested columns are not supported; flatten it into columns of its own or leave it out"
     inner = value_type(arrow)
+    if pa.types.is_float16(inner):  # Arrow's kernels skip them: no smallest, no largest
+        return "half-precision floats are not supported; cast it to float32"
     if (
         is_text(inner)
         or is_number(inner)

@@ -7,6 +7,7 @@ Values may be numpy's. One that the column's type can't hold exactly is refused:
 time without a zone for a column that has one.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -20,6 +21,9 @@ from tvae_core.codecs import CategoricalCodec, ColumnCodec, NumericCodec
 from tvae_core.codecs.asked import open_end, typed_values
 from tvae_core.errors import ConditionError, DataError
 from tvae_core.table import TableCodec, codec_type
+
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_ALTERNATIVES = re.compile(rf"(?:^|\|)({_QUOTED.pattern}(?=\||\Z)|[^|]*)")
 
 
 @dataclass(frozen=True)
@@ -54,22 +58,24 @@ class ColumnCondition:
 def parse_condition(text: Any) -> Any:
     """A condition as text, for command lines and configurations, as the value that `read_conditions` takes.
 
-    Text stands for values of any type; a column that holds numbers or dates reads it as such. What is not text is
-    passed on as it is.
+    Text stands for values of any type; a column that holds numbers or dates reads it as such. A value in double quotes
+    is taken as it is, as in CSV: "" inside stands for a quote. What is not text is passed on as it is.
 
     >>> parse_condition("Female"), parse_condition("30..40"), parse_condition("..40"), parse_condition("")
     ('Female', ('30', '40'), (None, '40'), None)
-    >>> parse_condition("Black|Other")
-    ['Black', 'Other']
+    >>> parse_condition("Black|Other"), parse_condition('""'), parse_condition('"a|b"|c')
+    (['Black', 'Other'], '', ['a|b', 'c'])
     """
     if not isinstance(text, str):
         return text
-    if ".." in text:
+    parts = _ALTERNATIVES.findall(text)
+    values = [part[1:-1].replace('""', '"') if _QUOTED.fullmatch(part) else part for part in parts]
+    if values == parts and ".." in text:
         low, _, high = text.partition("..")
         return (low.strip() or None, high.strip() or None)
-    if "|" in text:
-        return text.split("|")
-    return text or None
+    if len(values) > 1:
+        return values
+    return values[0] if text else None
 
 
 def read_conditions(codec: TableCodec, given: Mapping[str, Any]) -> list[ColumnCondition]:
@@ -101,7 +107,7 @@ def check_balance(balance: Any) -> dict[str, Mapping[Any, Any] | None]:
                 f"column {name!r}: shares to balance must be {{level: share}}, but they are of type "
                 f"{type(shares).__name__}"
             )
-    return dict(wanted)
+    return {str(name): shares for name, shares in wanted.items()}
 
 
 def read_balance(codec: TableCodec, balance: Mapping[str, Mapping[Any, Any] | None]) -> list[ColumnCondition]:

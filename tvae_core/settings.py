@@ -5,6 +5,7 @@ the table when `fit` sees it.
 """
 
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral
 from typing import Any, ClassVar, Literal
 
 from tvae_core.errors import SettingsError
@@ -13,6 +14,14 @@ Preset = Literal["default", "reference"]
 
 # Most minutes of training that a kill may cost.
 CHECKPOINT_MINUTES = 10.0
+LARGEST_SEED = 2**63 - 1
+
+
+def check_seed(seed: Any) -> int:
+    """A seed, which may be numpy's, as Python's integer. Raises SettingsError for anything else."""
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) <= LARGEST_SEED:
+        raise SettingsError(f"seed must be an integer between 0 and {LARGEST_SEED}, but it is {seed!r}")
+    return int(seed)
 
 
 @dataclass(frozen=True)

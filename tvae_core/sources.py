@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pandas.api.types import is_integer_dtype
 
 from tvae_core.errors import DataError, UnreadableError
 
@@ -113,7 +114,7 @@ class ParquetSource:
 def as_source(data: "pd.DataFrame | pa.Table | str | PathLike[str] | TableSource") -> TableSource:
     """Make a `TableSource` of a DataFrame, an Arrow table, a Parquet file, or a directory of parts.
 
-    The index of a DataFrame is left out, its NaN and None are missing, its column names become strings.
+    The index of a DataFrame is left out, its NaN and None are missing, names that are integers become text.
     A directory's parts are its ``*.parquet`` files sorted by name; names that begin with ``.`` or ``_`` are
     not parts.
 
@@ -194,15 +195,28 @@ def parquet_parts(path: Path) -> list[Path]:
 def table_from_frame(frame: pd.DataFrame) -> pa.Table:
     """Convert a DataFrame without its index; NaN and None become nulls in columns of every type.
 
+    Names that are integers become text, and the metadata tells pandas what they were.
+
     Raises:
-        DataError: two columns of the same name, no columns, or a column whose values have no common type.
+        DataError: two columns of the same name, no columns, names that are neither all text nor all integers, or a
+            column whose values have no common type.
     """
     names = [str(name) for name in frame.columns]
     _check_names(names, "the DataFrame")
+    types = {type(name) for name in frame.columns}
+    whole = is_integer_dtype(pd.Index(list(frame.columns)))
+    if not whole and not all(issubclass(t, str) for t in types):
+        raise DataError(
+            "expected columns whose names are all text or all integers, however they are of type "
+            f"{', '.join(sorted(t.__name__ for t in types))}; rename them first: frame.columns = [...]"
+        )
     plain = frame.copy(deep=False)
     plain.attrs = {}  # notes about a table don't belong to what is learned of it
+    if whole:  # Arrow notes the names' type beside an index only, and a range is no column
+        plain.index = pd.RangeIndex(len(plain))
+        plain.columns = pd.Index(list(frame.columns))
     try:
-        return pa.Table.from_pandas(plain, preserve_index=False)
+        return pa.Table.from_pandas(plain, preserve_index=None if whole else False)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return pa.table([_column(frame.iloc[:, i], name) for i, name in enumerate(names)], names=names)
 

@@ -30,14 +30,12 @@ from tvae_core.protection import regenerate_entity
 from tvae_core.randomness import seed_sequence, torch_generator
 from tvae_core.sampling import Request, Way, rebatch, sample_blocks, way_of
 from tvae_core.schema import TableSchema, infer_schema
-from tvae_core.settings import CHECKPOINT_MINUTES, ModelSettings, Preset
+from tvae_core.settings import CHECKPOINT_MINUTES, ModelSettings, Preset, check_seed
 from tvae_core.sources import TableSource, as_source
 from tvae_core.table import EncodedTable, TableCodec
 from tvae_core.token_file import encoded_table
 from tvae_core.training import OnEpoch, OnStageRows, fit_prior, size_to_table, stage_rows, train
 from tvae_core.version import __version__
-
-LARGEST_SEED = 2**63 - 1
 
 
 class TVAE:
@@ -66,9 +64,7 @@ class TVAE:
         self, preset: Preset = "default", *, seed: int = 0, device: str = "auto", **settings: Any
     ) -> None:
         self.settings = ModelSettings.from_dict({"preset": preset, **settings})
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
-            raise SettingsError(f"seed must be an integer between 0 and {LARGEST_SEED}, but it is {seed!r}")
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.device = pick_device(device)
 
     @classmethod
@@ -235,7 +231,7 @@ class TVAE:
             raise SettingsError(
                 f"first is {first}, but a `unique` constraint ties rows to those before them: draw all in one process"
             )
-        own_seed = self.seed if seed is None else seed
+        own_seed = self.seed if seed is None else check_seed(seed)
         request = Request(rows or 0, own_seed, known, decoding_steps, present, first)
         self.constraint_counts_: Counter[str] = Counter()
         way = way_of(self.networks_, self.codec_, request, self.device)
@@ -277,7 +273,7 @@ class TVAE:
                 raise ConditionError("a frame of given cells leaves nothing to balance: use one of the two")
             asked = known_cells(given, self.constraints_.schema)
             return GivenFrame(self.codec_, self.constraints_.give(asked, self.codec_.schema), asked)
-        wanted = self.constraints_.condition(given or {})
+        wanted = self.constraints_.condition({str(name): asked for name, asked in (given or {}).items()})
         shares = {} if balance is None else self.constraints_.balance(check_balance(balance))
         twice = set(wanted) & set(shares)
         if twice:
@@ -303,7 +299,7 @@ class TVAE:
         if type(draws) is not int or draws < 1:
             raise SettingsError(f"draws must be an integer of at least 1, but it is {draws!r}")
         cells = known_cells(data, self.constraints_.schema)
-        base = self.seed if seed is None else seed
+        base = self.seed if seed is None else check_seed(seed)
         filled = []
         for draw in range(draws):
             state = seed_sequence(base, "impute", draw).generate_state(1, np.uint64)[0]

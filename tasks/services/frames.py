@@ -45,7 +45,7 @@ def _values(column: pa.Array | pa.ChunkedArray, *, joint: bool) -> Any:
         return _nullable_integers(array, joint=joint)
     if pa.types.is_boolean(kind) and array.null_count and joint:
         return array.cast(pa.int8()).cast(pa.float64()).to_numpy(zero_copy_only=False)
-    if pa.types.is_decimal(kind) or pa.types.is_float16(kind):
+    if pa.types.is_decimal(kind):
         return array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     if pa.types.is_time(kind) or pa.types.is_duration(kind):
         return _seconds(array)

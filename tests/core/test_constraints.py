@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -168,11 +169,12 @@ def test_a_difference_keeps_ties_and_the_grid_of_whole_days():
         (RULES[10], "celsius", 61.0),
     ],
 )
-def test_a_table_that_breaks_a_constraint_is_refused_with_the_count(rule, column, value):
+def test_a_table_that_breaks_a_constraint_is_refused_with_the_rows(rule, column, value):
     frame = planted(300)
     rows = frame.index[frame.end.notna() & frame.low.notna() & frame.high.notna() & (frame.code != "d")][:3]
     frame.loc[rows, column] = value
-    with pytest.raises(DataError, match=r"is broken by 3 of 300 rows") as caught:
+    said = f"is broken by 3 of 300 rows, the first of them {', '.join(map(str, rows))} (counted from 0)"
+    with pytest.raises(DataError, match=re.escape(said)) as caught:
         TVAE(epochs=1).fit(frame, constrained(frame, rule))
     assert rule.label in str(caught.value)
     assert "5000" not in str(caught.value)

@@ -97,6 +97,24 @@ def test_types_survive_the_way_through_parquet(tmp_path):
     assert read(as_source(tmp_path / "t.parquet")).equals(table)
 
 
+@pytest.mark.parametrize(
+    ("names", "types"),
+    [
+        ([0, "a"], "int, str"),
+        ([0.5, 1.5], "float"),
+        ([True, False], "bool"),
+        ([("a", 1), ("a", 2)], "tuple"),
+        (pd.MultiIndex.from_tuples([("a", "b"), ("a", "c")]), "tuple"),
+        (pd.date_range("2024-01-01", periods=2), "Timestamp"),
+    ],
+)
+def test_names_that_are_neither_text_nor_integers_are_refused(names, types):
+    with pytest.raises(
+        DataError, match=f"all text or all integers, however they are of type {types}; rename"
+    ):
+        as_source(pd.DataFrame([[1, 2]], columns=names))
+
+
 def test_a_column_of_mixed_values_is_refused_without_quoting_one():
     frame = pd.DataFrame({"income": [1.5, "secret-value"]})
     with pytest.raises(DataError, match=r"'income'.*float, str") as caught:

@@ -76,6 +76,19 @@ def test_sampled_columns_keep_types_range_and_decimals(fitted):
     assert np.array_equal(present, np.round(present, 2))
 
 
+@pytest.mark.parametrize("names", [[0, 1], [7, -3], pd.Index([0, 5], dtype=object), ["a", "b"]])
+def test_column_names_come_back_as_they_were(names, tmp_path):
+    real = pd.DataFrame({"x": [1.5, 2.5] * 50, "y": ["u", "v"] * 50}).set_axis(names, axis=1)
+    model = TVAE(epochs=1).fit(real)
+    model.save(tmp_path / "g")
+    for fitted in (model, TVAE.load(tmp_path / "g")):
+        out = fitted.sample(9, given={names[0]: 1.5}, balance={names[1]: None})
+        assert out.columns.equals(real.columns)
+        assert set(out[names[0]]) == {1.5}
+        assert fitted.sample(given=real[[names[1]]].head(4))[names[1]].equals(real[names[1]].head(4))
+        assert fitted.impute(real.head(4)).equals(real.head(4))
+
+
 def test_every_arrow_type_keeps_the_input_schema_and_its_missing_values():
     rows = 120
     day = dt.date(2020, 1, 1)
@@ -337,6 +350,11 @@ def one_row():
         (lambda: pd.DataFrame({"a": [1.0, float("inf")] * 5}), DataError, "column 'a' holds 5 infinite"),
         (lambda: pa.table({"a": [[1], [2]]}), SchemaError, "nested columns"),
         (lambda: pa.table({"a": [b"x", b"y"]}), SchemaError, "binary columns"),
+        (
+            lambda: pd.DataFrame({"a": np.ones(9, np.float16)}),
+            SchemaError,
+            "halffloat: .* cast it to float32",
+        ),
         (lambda: pd.DataFrame({"customer_id": range(30)}), DataError, "identifiers only"),
     ],
 )
@@ -375,13 +393,25 @@ def test_a_table_against_another_schema_names_the_columns():
         ({"compress_dims": []}, "compress_dims must be a list"),
         ({"preset": "best"}, "preset must be one of"),
         ({"epoch": 3}, "unknown settings epoch"),
-        ({"seed": -1}, "seed must be"),
         ({"device": "tpu-ish"}, "device must be"),
     ],
 )
 def test_wrong_settings_name_the_setting_and_what_is_allowed(settings, words):
     with pytest.raises(SettingsError, match=words):
         TVAE(**settings)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.0, "a", True, np.True_])
+def test_what_is_no_seed_is_refused_wherever_one_is_taken(fitted, seed):
+    holes = pd.DataFrame({"group": ["a", None]})
+    for take in (
+        lambda: TVAE(seed=seed),
+        lambda: fitted.sample(3, seed=seed),
+        lambda: fitted.impute(holes, seed=seed),
+    ):
+        with pytest.raises(SettingsError, match="seed must be an integer between 0 and"):
+            take()
+    assert fitted.sample(3, seed=np.int64(5)).equals(fitted.sample(3, seed=5))
 
 
 def test_set_device_moves_the_model_and_refuses_unknown_devices(fitted):

@@ -35,6 +35,16 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "generator"
 
 
+@pytest.fixture(scope="module")
+def odd_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("odd")
+    names = ["", "a|b", "1..2", 'say "so"', 'half"', "plain", None]
+    pq.write_table(pa.table({"name": names * 30}), folder / "odd.parquet")
+    result = tvae("fit", folder / "odd.parquet", "--out", folder / "generator", *SMALL)
+    assert result.exit_code == 0, result.output
+    return folder / "generator"
+
+
 def test_help_answers_in_about_a_second() -> None:
     start = time.monotonic()
     done = subprocess.run([sys.executable, "-m", "flows.cli", "--help"], capture_output=True, check=False)
@@ -244,6 +254,7 @@ BAD = {
     "duplicate names": (duplicate_names, "more than one: a"),
     "nested": (lambda folder: write_table(folder, pa.table({"a": [[1], [2]] * 50})), "'a'"),
     "binary": (lambda folder: write_table(folder, pa.table({"a": [b"x", b"y"] * 50})), "'a'"),
+    "half floats": (lambda folder: write_table(folder, pa.table({"a": pa.nulls(9, pa.float16())})), "'a'"),
     "infinities": (infinities, "'a'"),
     "100,000 categories": (many_categories, "'a'"),
     "empty directory": (lambda folder: folder / "empty", "empty"),
@@ -375,6 +386,34 @@ def test_impossible_conditions_exit_with_2_and_write_nothing(generator: Path, tm
         done = tvae("sample", generator, "--rows", "5", "--out", out, *wrong)
         assert done.exit_code == 2, done.output
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("condition", "met"),
+    [
+        ('""', {""}),
+        ('"a|b"', {"a|b"}),
+        ('"1..2"', {"1..2"}),
+        ('"a|b"|""', {"a|b", ""}),
+        ('"say ""so"""|plain', {'say "so"', "plain"}),
+        ('half"|plain', {'half"', "plain"}),
+        ("", {None}),
+    ],
+)
+def test_a_value_in_double_quotes_is_asked_for_as_it_is(
+    odd_names: Path, tmp_path: Path, condition: str, met: set[str | None]
+) -> None:
+    out = tmp_path / "out.parquet"
+    done = tvae("sample", odd_names, "--rows", "60", "--out", out, "--where", f"name={condition}")
+    assert done.exit_code == 0, done.output
+    assert set(pq.read_table(out)["name"].to_pylist()) == met
+
+
+def test_two_conditions_on_one_column_are_refused_with_what_to_write(generator: Path, tmp_path: Path) -> None:
+    twice = ("--where", "age=30..", "--where", "age=..40")
+    done = tvae("sample", generator, "--rows", "5", "--out", tmp_path / "out.parquet", *twice)
+    assert done.exit_code == 2
+    assert "column 'age' has two conditions: write one, such as age=30..40" in done.stderr
 
 
 def test_imputation_fills_every_missing_cell_and_keeps_the_others(generator: Path, tmp_path: Path) -> None:

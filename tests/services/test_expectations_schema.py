@@ -102,9 +102,10 @@ def test_a_column_of_another_type_is_reported_with_both_types(values, found):
         (pa.array([[1], [2]]), "nested columns are not supported"),
         (pa.array([{"a": 1}, None]), "nested columns are not supported"),
         (pa.array([b"x", b"y"]), "binary columns are not supported"),
+        (pa.array([1.5, 2.5], pa.float16()), "half-precision floats are not supported"),
     ],
 )
-def test_nested_and_binary_columns_are_a_critical_failure_with_the_cure(values, reason):
+def test_columns_of_unsupported_types_are_a_critical_failure_with_the_cure(values, reason):
     declared = only_failure(validate(pa.table({"age": values}), AGE))
     assert reason in declared.detail
     unexpected = validate(pa.table({"age": [1, 2], "extra": values}), AGE)

@@ -187,9 +187,11 @@ def refuse_broken(constraint: Constraint, source: TableSource) -> None:
     """Raise DataError when rows of the table break a constraint."""
     broken = sum(int(rows.sum()) for rows in constraint.broken_rows(source))
     if broken:
+        first = np.flatnonzero(np.concatenate([*constraint.broken_rows(source)]))[:5]
         raise DataError(
-            f"constraint {constraint.label} is broken by {broken:,} of {source.num_rows:,} rows: correct or remove "
-            "them, or take the constraint out of the schema"
+            f"constraint {constraint.label} is broken by {broken:,} of {source.num_rows:,} rows, the first of them "
+            f"{', '.join(map(str, first))} (counted from 0): correct or remove them, or take the "
+            "constraint out of the schema"
         )
 
 
