@@ -2,7 +2,8 @@
 
 Candidates come from a sample of rows spread over the table; whatever is proposed has been checked against every row. A
 rule counts as useful when chance would break it: an inequality must fail in many rows once one of its columns is
-shuffled, one column determines another only where many pairs of rows could contradict it.
+shuffled, one column determines another only where many pairs of rows could contradict it, a column is positive where a
+normal one of its mean and spread would not be.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from tvae_core.arrow_types import is_number
 from tvae_core.codecs.categorical import plain_values
 from tvae_core.codecs.domain import decimals_of
 from tvae_core.constraints import (
@@ -20,6 +22,7 @@ from tvae_core.constraints import (
     Derived,
     FixedCombinations,
     Inequality,
+    Range,
     Unique,
     in_restoring_order,
 )
@@ -43,6 +46,8 @@ SHUFFLED_BREAKS = 0.05
 FEWEST_DIFFER, LEAST_SPREAD = 0.01, 0.05
 # Pairs of columns whose combinations never repeat: so many repetitions chance would have brought, in so many columns.
 FEWEST_REPEATS, MOST_PAIRED = 100.0, 200
+# A column is worth calling positive where zero lies at most so many standard deviations below its mean.
+NEAR_ZERO = 2.0
 CORRELATION_OF_LINES, CORRELATION_OF_ROUNDING = 1 - 1e-6, 0.9
 MOST_DECIMALS = 3
 
@@ -59,7 +64,7 @@ def propose_constraints(data: Any, schema: TableSchema) -> tuple[Constraint, ...
     taken: set[str] = set()
     found: list[Constraint] = []
     # What is exact comes first: a column that it decides is left out of what follows.
-    for propose in (_copies, _functions, _sums, _combinations, _inequalities, _uniques):
+    for propose in (_copies, _functions, _sums, _combinations, _inequalities, _uniques, _positives):
         for constraint in propose(sample, schema, taken):
             if taken.intersection(constraint.writes) or _circular([*found, constraint]):
                 continue
@@ -290,3 +295,10 @@ def _uniques(sample: pa.Table, schema: TableSchema, taken: set[str]) -> Iterator
 
 def _repeats(x: np.ndarray, y: np.ndarray) -> bool:
     return len(np.unique(x.astype(np.int64) * (int(y.max()) + 1) + y)) < len(x)
+
+
+def _positives(sample: pa.Table, schema: TableSchema, taken: set[str]) -> Iterator[Constraint]:
+    for name, values in _numbers(sample, schema, taken).items():
+        least, near = np.nanmin(values), NEAR_ZERO * np.nanstd(values)
+        if is_number(schema.column(name).arrow_type) and least >= 0 and np.nanmean(values) <= near:
+            yield Range(name, minimum=0, strict=bool(least > 0))
