@@ -1,7 +1,8 @@
 """One column never above another: the higher one is modelled as its distance from the lower one.
 
-So ties, durations and margins are learned as such, and no sampled row can break the rule. The price: the higher
-column's own round numbers are kept only as far as its grid (whole days, hundreds) goes.
+So ties, durations and margins are learned as such, and no sampled row can break the rule. The distance is counted from
+the smallest value that the higher column may take beside the lower one, in steps of its grid (whole days, hundreds):
+the grid is kept, round numbers coarser than it are not.
 """
 
 from collections.abc import Iterator, Mapping
@@ -92,11 +93,11 @@ class Inequality:
         """See `Constraint`."""
         refuse_broken(self, source)
         fitted = self._reader(source)
-        lows, highs, grid = _Span(), _Span(), 0
+        lows, highs, grid, nullable = _Span(), _Span(), 0, False
         for columns in batches_of(source, (self.low, self.high)):
             low, high, missing = fitted.read(columns)
             lows.widen(low[~missing[0]])
-            present = high[~missing[1]]
+            present, nullable = high[~missing[1]], nullable or bool(missing[1].any())
             highs.widen(present)
             if fitted.domain.integral and len(present):
                 values = np.unique(np.append(present, highs.first))
@@ -105,9 +106,10 @@ class Inequality:
             raise DataError(
                 f"constraint {self.label}: a column without values can't be compared; take it out"
             )
-        if float(highs.high) - float(min(lows.low, highs.low)) >= LARGEST_SPAN:
+        if float(max(lows.high, highs.high)) - float(min(lows.low, highs.low)) >= LARGEST_SPAN:
             raise DataError(f"constraint {self.label}: the columns span more than 2**62; scale them")
-        return replace(fitted, base=lows.low, least=highs.low, most=highs.high, step=max(1, grid))
+        ends = {"base": lows.low, "least": highs.low, "most": highs.high}
+        return replace(fitted, **ends, step=max(1, grid), nullable=nullable)
 
     def to_dict(self) -> dict[str, Any]:
         """See `Constraint`."""
@@ -123,8 +125,8 @@ class Inequality:
     def restored(self, state: Mapping[str, Any]) -> "FittedInequality":
         """See `Constraint`."""
         domain = NumberDomain.from_dict(state["domain"])
-        ends = {key: state[key] for key in ("base", "least", "most")}
-        return FittedInequality(self, domain, parse_type(state["type"]), **ends, step=int(state["step"]))
+        learned = {key: state[key] for key in ("base", "least", "most", "step", "nullable")}
+        return FittedInequality(self, domain, parse_type(state["type"]), **learned)
 
 
 class _Span:
@@ -146,7 +148,7 @@ class _Span:
 @dataclass(frozen=True)
 class FittedInequality:
     """Both columns in one domain, the lowest `low` seen (where low is missing, distances count from it), and the span
-    [`least`, `most`] and grid (`step`, counted from `least`) of the higher column.
+    [`least`, `most`] and grid (`step`, counted from `least`) of the higher column, and whether it may be missing.
     """
 
     declared: Inequality
@@ -156,6 +158,7 @@ class FittedInequality:
     least: int | float = 0
     most: int | float = 0
     step: int = 1
+    nullable: bool = False
 
     def read(self, columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Low and high (rows,) as numbers of the domain, 0 where missing, and where they are (2, rows)."""
@@ -186,38 +189,48 @@ class FittedInequality:
         return replace(self, base=lows.kept[0].item(), least=least, most=most)
 
     def reduced(self, columns: "Mapping[str, ColumnSchema]") -> "dict[str, ColumnSchema | None]":
-        """See `FittedConstraint`: a distance, in units of the last decimal or of the dates' resolution."""
+        """See `FittedConstraint`: a distance, in steps of the grid where there is one."""
         from tvae_core.schema import ColumnKind, ColumnSchema
 
         kind, text = ColumnKind.CONTINUOUS, "int64" if self.domain.integral else "double"
         name = self.declared.high
         return {name: ColumnSchema(name, kind, text, columns[name].nullable)}
 
+    def floor(self, low: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        """The smallest value (rows,) that the higher column's type and grid have beside `low`, or beside `base`."""
+        low, strict = np.where(missing, self.base, low), self.declared.strict
+        if self.domain.integral:
+            out: np.ndarray = self.least - (self.least - low - strict) // self.step * self.step
+            return out
+        own = self.type.to_pandas_dtype()
+        nearest = low.astype(own)
+        short = nearest <= low if strict else nearest < low
+        return np.where(short, np.nextafter(nearest, own(np.inf)), nearest).astype(np.float64)
+
     def reduce(self, columns: Columns) -> Changes:
         """See `FittedConstraint`."""
         low, high, missing = self.read(columns)
-        distance = high - np.where(missing[0], self.base, low)
-        return {self.declared.high: pa.array(distance, mask=missing[1])}
+        distance = high - self.floor(low, missing[0])
+        return {self.declared.high: pa.array(distance // self.step if self.domain.integral else distance,
+                                             mask=missing[1])}  # fmt: skip
 
     def restore(self, columns: Columns) -> tuple[dict[str, pa.Array], int]:
-        """See `FittedConstraint`; a repair keeps the higher column inside its training range and grid."""
+        """See `FittedConstraint`; a repair keeps the higher column inside its training range.
+
+        Where even the largest value of that range is too small it is missing, unless training never saw it missing.
+        """
         name = self.declared.high
         dtype = np.int64 if self.domain.integral else np.float64
-        distance = pc.fill_null(columns[name], 0).to_numpy(zero_copy_only=False).astype(dtype)
+        steps = pc.fill_null(columns[name], 0).to_numpy(zero_copy_only=False).astype(dtype)
         missing = ~present_in(columns[name])
         low, _, masks = self.read({**columns, name: pa.nulls(len(missing), self.domain.type)})
-        high = np.where(masks[0], self.base, low).astype(dtype) + distance
+        floor = self.floor(low, masks[0])
+        high = floor + steps * self.step
         kept = np.clip(high, self.least, self.most).astype(dtype)
-        if self.domain.integral:
-            kept = self.least + -((self.least - kept) // self.step) * self.step  # rounded up to the grid
-            floor = low + self.step if self.declared.strict else low
-        else:
-            own = self.type.to_pandas_dtype()
-            after = np.nextafter(low.astype(own), own(np.inf)).astype(np.float64)
-            floor = after if self.declared.strict else low
-        kept = np.where(masks[0], kept, np.maximum(kept, floor)).astype(dtype)
-        repaired = int(((kept != high) & ~missing).sum())
-        return {name: self.domain.to_array(kept, missing).cast(self.type)}, repaired
+        kept = np.where(masks[0], kept, np.maximum(kept, floor))
+        barred = ~masks[0] & (floor > self.most) & self.nullable
+        repaired = int((((kept != high) | barred) & ~missing).sum())
+        return {name: self.domain.to_array(kept, missing | barred).cast(self.type)}, repaired
 
     def give(self, cells: Columns) -> Changes:
         """See `FittedConstraint`: a given higher value needs the lower one beside it."""
@@ -237,13 +250,6 @@ class FittedInequality:
         if wrong.any():
             raise ConditionError(
                 f"{int(wrong.sum())} rows of the given cells break the constraint {self.declared.label}"
-            )
-        off = (highs < self.least) | (highs > self.most)
-        if self.domain.integral:
-            off |= (highs - self.least) % self.step != 0
-        if (given & off).any():
-            raise ConditionError(
-                f"column {high!r}: {int((given & off).sum())} given cells lie outside what training saw"
             )
         return self.reduce(both)
 
@@ -265,7 +271,7 @@ class FittedInequality:
         """See `FittedConstraint`."""
         return {
             "domain": self.domain.to_dict(), "type": str(self.type), "base": self.base, "least": self.least,
-            "most": self.most, "step": self.step,
+            "most": self.most, "step": self.step, "nullable": self.nullable,
         }  # fmt: skip
 
 
