@@ -234,10 +234,12 @@ class CausalDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Draw one column from its conditional given the known cells, restricted to what is allowed of each code.
 
-        codes, known (rows, columns); shares (codes of the column,) in [0, 1]; uniforms (rows, 2) -> codes (rows,) and
-        the probability (rows,) of what is allowed. With nothing known the conditional is the column's margin.
+        codes, known (rows, columns); shares (codes of the column,), or a row of them for each row, in [0, 1]; uniforms
+        (rows, 2) -> codes (rows,) and the probability (rows,) of what is allowed. With nothing known the conditional is
+        the column's margin.
         """
-        inside = self._code_probabilities(column, codes, known, shares > 0)
+        wanted = (shares > 0).view(-1, shares.shape[-1]).any(0)
+        inside = self._code_probabilities(column, codes, known, wanted)
         allowed = inside * shares  # (rows, codes of the column)
         drawn = draw_share(allowed, uniforms[:, 0])
         return drawn + self.code_offsets[column], allowed.sum(1) / inside.sum(1)

@@ -148,7 +148,8 @@ def _joined(groups: Tensor, level: Tensor) -> Tensor:
 class GivenFrame:
     """Row by row, the cells of a table that are not missing; missing cells, and absent columns, are drawn.
 
-    `asked` is what `known_cells` gave, before constraints put it into the model's terms.
+    `asked` is what `known_cells` gave, before constraints put it into the model's terms. In a column of lists (encoded
+    by a dictionary) a row's list holds the values that are left: of several, one is drawn before all other columns.
     """
 
     def __init__(self, codec: TableCodec, table: pa.Table, asked: pa.Table | None = None) -> None:
@@ -158,12 +159,16 @@ class GivenFrame:
         names = [c.name for c in codec.modelled]
         self.codes = np.zeros((self.rows, len(names)), np.int64)
         self.known = np.zeros((self.rows, len(names)), bool)
-        self.masks: dict[str, np.ndarray] = {}
+        self.left: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # allowed (lists, codes), list (rows,)
         for place, column in enumerate(codec.modelled):
             if column.name in table.column_names:
                 self._read(place, column, codec.schema.field(column.name).type)
+        self.table = self.table.drop_columns([names[place] for place in self.left])
 
     def _read(self, place: int, column: Any, arrow: pa.DataType) -> None:
+        if pa.types.is_dictionary(self.table[column.name].type):
+            self._read_lists(place, column)
+            return
         values = typed_cells(column.name, self.table[column.name], arrow)
         present = pc.is_valid(values).to_numpy(zero_copy_only=False)
         try:
@@ -171,7 +176,16 @@ class GivenFrame:
         except DataError as error:
             raise ConditionError(f"{error}: such a cell can't be given") from None
         self.known[:, place] = present
-        self.masks[column.name] = present
+
+    def _read_lists(self, place: int, column: Any) -> None:
+        lists = self.table[column.name].combine_chunks()
+        allowed = np.zeros((len(lists.dictionary), column.layout.codes), bool)
+        for row, values in zip(allowed, lists.dictionary, strict=True):
+            row[column.encode(values.values)[0] if values.is_valid else slice(None)] = True
+        which = lists.indices.to_numpy()
+        self.known[:, place] = (allowed.sum(axis=1) == 1)[which]
+        self.codes[:, place] = allowed.argmax(axis=1)[which]
+        self.left[place] = allowed, which
 
     def block(self, decoder: CausalDecoder, first: int, size: int, uniforms: Tensor) -> tuple[Rows, View]:
         """See `Given`."""
@@ -179,6 +193,13 @@ class GivenFrame:
         rows = slice(first, first + size)
         codes = torch.from_numpy(self.codes[rows] + decoder.layout.code_offsets).to(device)
         known = torch.from_numpy(self.known[rows]).to(device)
+        for place, (allowed, which) in self.left.items():
+            shares = torch.from_numpy(allowed[which[rows]]).float().to(device)
+            some = ~known[:, place] & (shares == 0).any(1)
+            if some.any():
+                drawn, _ = decoder.draw_restricted(place, codes, known, shares, uniforms[: len(codes), place])
+                codes[:, place] = torch.where(some, drawn, codes[:, place])
+                known[:, place] |= some
         return Rows(codes, torch.zeros(len(codes), 0, device=device)), view_of(known)
 
     def narrow(self, codes: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -216,9 +237,14 @@ def with_cells(batch: pa.RecordBatch, table: pa.Table, first: int) -> pa.RecordB
     for place, field in enumerate(batch.schema):
         if field.name in table.column_names:
             cells = table[field.name].slice(first, len(batch)).combine_chunks()
-            drawn = plain_values(arrays[place])
-            arrays[place] = _like(pc.coalesce(cells.cast(drawn.type), drawn), arrays[place])
+            arrays[place] = with_known(arrays[place], cells)
     return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
+
+
+def with_known(array: pa.Array, cells: pa.Array) -> pa.Array:
+    """A drawn column with the cells that are not missing in place of what was drawn."""
+    drawn = plain_values(array)
+    return _like(pc.coalesce(cells.cast(drawn.type), drawn), array)
 
 
 def _like(values: pa.Array, array: pa.Array) -> pa.Array:

@@ -268,6 +268,8 @@ class TVAE:
             )
 
     def _given(self, given: Any, balance: Any, *, present: bool) -> Given | None:
+        if isinstance(given, GivenFrame):
+            return given
         if given is not None and not isinstance(given, Mapping):
             if balance is not None:
                 raise ConditionError("a frame of given cells leaves nothing to balance: use one of the two")
@@ -289,21 +291,26 @@ class TVAE:
     ) -> pd.DataFrame | pa.Table:
         """Fill a table's missing cells from the model's conditional given the row's other cells.
 
-        Every missing cell is filled with a present value where the model has one to offer, drawn, not guessed; known
-        cells come back as they were, bit for bit, an Arrow table in the training types. Columns that `data` lacks are
-        left out. With `draws` above 1 the table is filled that many times, one after another (multiple imputation,
-        Rubin 1987): a DataFrame gets an outer index level `draw`, an Arrow table a first column `draw` (`draw_` where
-        it has one of that name). Raises ConditionError, SettingsError.
+        Every missing cell is filled with a present value where the model has one to offer that keeps the constraints
+        beside the known cells, drawn, not guessed; known cells come back as they were, bit for bit, also where they
+        break a constraint, an Arrow table in the training types. Columns that `data` lacks are left out. With `draws`
+        above 1 the table is filled that many times, one after another (multiple imputation, Rubin 1987): a DataFrame
+        gets an outer index level `draw`, an Arrow table a first column `draw` (`draw_` where it has one of that name).
+        Raises ConditionError, SettingsError.
         """
         self._check_fitted()
         if type(draws) is not int or draws < 1:
             raise SettingsError(f"draws must be an integer of at least 1, but it is {draws!r}")
+        self._check_looks(None)
         cells = known_cells(data, self.constraints_.schema)
+        known = GivenFrame(
+            self.codec_, self.constraints_.give(cells, self.codec_.schema, lenient=True), cells
+        )
         base = self.seed if seed is None else check_seed(seed)
         filled = []
         for draw in range(draws):
             state = seed_sequence(base, "impute", draw).generate_state(1, np.uint64)[0]
-            out = self.sample_table(given=cells, seed=int(state >> np.uint64(1)), present=True)
+            out = self.sample_table(given=known, seed=int(state >> np.uint64(1)), present=True)
             filled.append(out.select(cells.column_names))
         return frames_of(filled, data) if isinstance(data, pd.DataFrame) else stacked(filled, data)
 

@@ -308,7 +308,6 @@ def test_given_cells_of_determined_columns_are_kept_exactly(model):
         ({"total": [5.0]}, r"can't be given alone \(1 rows\)"),
         ({"high": [5]}, "distance from 'low'"),
         ({"low": [9], "high": [5]}, "break the constraint"),
-        ({"level": [2]}, "leaves more than one"),
         ({"code": ["b"], "region": ["east"]}, "never saw"),
         ({"celsius": [10.0], "fahrenheit": [99.0]}, "break the constraint"),
         ({"celsius": [70.0]}, "outside the constraint"),

@@ -98,6 +98,7 @@ def in_restoring_order(constraints: Sequence[Constraint]) -> tuple[Constraint, .
         if not ready:
             labels = "; ".join(c.label for c in left)
             raise SchemaError(f"these constraints go round in a circle, remove one of them: {labels}")
-        done += ready
+        # What a sum gives a part must obey its range; a lower column may move, but not once others have read it.
+        done += sorted(ready, key=lambda c: {"range": 0, "inequality": 1}.get(c.kind, 2))
         left = [c for c in left if c not in ready]
     return tuple(done)

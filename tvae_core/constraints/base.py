@@ -96,8 +96,22 @@ class FittedConstraint(Protocol):
         """The written columns of a sampled batch, and in how many rows a value had to be repaired."""
         ...
 
-    def give(self, cells: Columns) -> Changes:
-        """Given cells of written columns in the model's terms. Raises ConditionError."""
+    def give(self, cells: Columns, *, lenient: bool) -> Changes:
+        """Given cells of written columns in the model's terms.
+
+        Cells that can't be translated raise ConditionError; `lenient` leaves them out.
+        """
+        ...
+
+    def settle(self, columns: Columns, cells: Columns, *, free: bool) -> dict[str, pa.Array]:
+        """Drawn values of read columns moved to where given cells of written ones leave room, before `restore`.
+
+        free: whether no other constraint wrote what is read; what one wrote is moved only where it breaks the rule.
+        """
+        ...
+
+    def broken(self, columns: Columns) -> np.ndarray:
+        """Which rows (rows,) of a restored batch break the constraint; given cells can be the reason."""
         ...
 
     def condition(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,9 +146,17 @@ class Untouched:
         """See `FittedConstraint`."""
         return {}, 0
 
-    def give(self, cells: Columns) -> Changes:
+    def give(self, cells: Columns, *, lenient: bool) -> Changes:
         """See `FittedConstraint`."""
         return {}
+
+    def settle(self, columns: Columns, cells: Columns, *, free: bool) -> dict[str, pa.Array]:
+        """See `FittedConstraint`."""
+        return {}
+
+    def broken(self, columns: Columns) -> np.ndarray:
+        """See `FittedConstraint`: whether other rows are the same is not looked at."""
+        return np.zeros(len(next(iter(columns.values()))), bool)
 
     def condition(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """See `FittedConstraint`."""
@@ -166,6 +188,11 @@ def present_in(array: pa.Array) -> np.ndarray:
     """Where a column has a value (rows,) bool."""
     values: np.ndarray = plain_values(array).is_valid().to_numpy(zero_copy_only=False)
     return values
+
+
+def without(array: pa.Array, rows: np.ndarray) -> pa.Array:
+    """A column with nothing in some rows (rows,) bool."""
+    return array.take(pa.array(np.arange(len(array)), mask=rows))
 
 
 def domain_of(source: TableSource, name: str, arrow: pa.DataType | None = None) -> NumberDomain:

@@ -19,6 +19,7 @@ from tvae_core.constraints.base import (
     check_keys,
     check_name,
     refuse_broken,
+    without,
 )
 from tvae_core.errors import ConditionError, SchemaError
 from tvae_core.sources import TableSource
@@ -128,10 +129,18 @@ class FittedRange(Untouched):
 
     declared: Range
 
-    def give(self, cells: Columns) -> Changes:
+    def give(self, cells: Columns, *, lenient: bool) -> Changes:
         """See `FittedConstraint`: given cells stay as they are, so they must obey."""
         column = self.declared.column
-        outside = int(self.declared.outside(cells[column]).sum()) if column in cells else 0
-        if outside:
-            raise ConditionError(f"{outside} given cells lie outside the constraint {self.declared.label}")
-        return {}
+        if column not in cells:
+            return {}
+        outside = self.declared.outside(cells[column])
+        if outside.any() and not lenient:
+            raise ConditionError(
+                f"{int(outside.sum())} given cells lie outside the constraint {self.declared.label}"
+            )
+        return {column: without(cells[column], outside)}
+
+    def broken(self, columns: Columns) -> np.ndarray:
+        """See `FittedConstraint`."""
+        return self.declared.outside(columns[self.declared.column])

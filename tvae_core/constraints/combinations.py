@@ -154,23 +154,43 @@ class FittedCombinations:
             for place, codec in enumerate(self.codecs)
         }, 0
 
-    def give(self, cells: Columns) -> Changes:
-        """See `FittedConstraint`: the given cells of a row must leave one combination."""
-        named = [codec for codec in self.codecs if codec.name in cells]
-        if not named:
+    def give(self, cells: Columns, *, lenient: bool) -> Changes:
+        """See `FittedConstraint`: for each row the list of the combinations that its given cells leave."""
+        if not any(codec.name in cells for codec in self.codecs):
             return {}
-        given = np.full((len(cells[named[0].name]), len(self.codecs)), UNKNOWN, np.int64)
+        fits, which = self._fits(cells)
+        possible = np.asarray(fits.any(axis=1))
+        never = int((~possible[which]).sum())
+        if never and not lenient:
+            raise ConditionError(f"{never} rows give {self.declared.label} that training never saw")
+        told = possible & ~fits.all(axis=1)
+        left = [np.flatnonzero(row) if some else None for row, some in zip(fits, told.tolist(), strict=True)]
+        lists = pa.array(left, pa.list_(pa.int32()))
+        numbers = pa.DictionaryArray.from_arrays(pa.array(which, pa.int32()), lists)
+        return {**dict.fromkeys(self.declared.columns), self.key: numbers}
+
+    def _fits(self, cells: Columns) -> tuple[np.ndarray, np.ndarray]:
+        """Which combinations have each pattern of known cells (patterns, combinations), and each row's pattern."""
+        rows = len(next(iter(cells.values())))
+        known = np.full((rows, len(self.codecs)), UNKNOWN, np.int64)
         for place, codec in enumerate(self.codecs):
             if codec.name in cells:
-                given[:, place] = self._levels(codec, cells[codec.name])
-        patterns, which = np.unique(given, axis=0, return_inverse=True)
-        # (patterns, combinations): whether the combination has every given cell of the pattern
-        fits = ((patterns[:, None] == self.codes) | (patterns[:, None] == UNKNOWN)).all(axis=2)
-        open_ = (patterns == UNKNOWN).all(axis=1)
-        self._refuse(fits, open_, np.bincount(which.reshape(-1)))
-        numbers = fits.argmax(axis=1)[which.reshape(-1)].astype(np.int32)
-        free = open_[which.reshape(-1)]
-        return {**dict.fromkeys(self.declared.columns), self.key: pa.array(numbers, mask=free)}
+                known[:, place] = self._levels(codec, cells[codec.name])
+        patterns, which = np.unique(known, axis=0, return_inverse=True)
+        fits = np.ones((len(patterns), len(self.codes)), bool)
+        for wanted, has in zip(patterns.T[:, :, None], self.codes.T, strict=True):
+            fits &= (wanted == has) | (wanted == UNKNOWN)
+        return fits, which.reshape(-1)
+
+    def settle(self, columns: Columns, cells: Columns, *, free: bool) -> dict[str, pa.Array]:
+        """See `FittedConstraint`: nothing is read."""
+        return {}
+
+    def broken(self, columns: Columns) -> np.ndarray:
+        """See `FittedConstraint`; a missing value breaks nothing."""
+        fits, which = self._fits(columns)
+        possible = np.asarray(fits.any(axis=1))
+        return ~possible[which]
 
     def _levels(self, codec: CategoricalCodec, array: pa.Array) -> np.ndarray:
         levels = np.full(len(array), UNKNOWN, np.int64)
@@ -185,17 +205,6 @@ class FittedCombinations:
                 f"column {codec.name!r} holds {codec.type}: expected cells of that type"
             ) from None
         return levels
-
-    def _refuse(self, fits: np.ndarray, open_: np.ndarray, rows: np.ndarray) -> None:
-        never = int(rows[~fits.any(axis=1)].sum())
-        if never:
-            raise ConditionError(f"{never} rows give {self.declared.label} that training never saw")
-        several = int(rows[(fits.sum(axis=1) > 1) & ~open_].sum())
-        if several:
-            raise ConditionError(
-                f"{several} rows give a part of the {self.declared.label} that leaves more than one: "
-                "give the other columns too"
-            )
 
     def condition(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """See `FittedConstraint`: the combinations that all conditions leave."""

@@ -150,7 +150,7 @@ class Derived:
         """See `Constraint`."""
         refuse_broken(self, source)
         domain = self._domain(source)
-        inverse = domain_of(source, self.of[0]) if self.function in ("linear", "log", "log1p") else None
+        inverse = None if self.function in ("copy", "sum") else domain_of(source, self.of[0])
         fitted = FittedDerived(self, domain, inverse)
         if self.function != "copy":
             self._refuse_narrow(source, domain)
@@ -206,7 +206,7 @@ class Derived:
 
 @dataclass(frozen=True)
 class FittedDerived:
-    """A derived column with its domain, and its only part's where the function can be turned round."""
+    """A derived column with its domain, and its only part's where that differs."""
 
     declared: Derived
     domain: NumberDomain
@@ -230,7 +230,7 @@ class FittedDerived:
             return {self.declared.column: columns[self.declared.of[0]]}, 0
         return {self.declared.column: as_column(self.declared.compute(columns), self.domain)}, 0
 
-    def give(self, cells: Columns) -> Changes:
+    def give(self, cells: Columns, *, lenient: bool) -> Changes:
         """See `FittedConstraint`: a given value gives the part where that can be told from it."""
         name, of = self.declared.column, self.declared.of
         if name not in cells:
@@ -241,30 +241,67 @@ class FittedDerived:
             part = self._turned_round(wanted)
             own = plain_values(cells[of[0]]).cast(part.type) if of[0] in cells else None
             known[of[0]] = part if own is None else pc.coalesce(own, part)
+        elif self.declared.function == "sum":
+            known.update(self._last_parts(known, wanted))
         given = present_in(wanted)
         blanks = [~present_in(known[part]) if part in known else np.ones(len(given), bool) for part in of]
         alone = int((given & np.any(blanks, axis=0)).sum())
-        if alone:
+        if alone and not lenient:
             raise ConditionError(
                 f"column {name!r} is derived and can't be given alone ({alone} rows): give {', '.join(of)} instead"
             )
         for part in of:
             known.setdefault(part, pa.nulls(len(given), pa.float64()))
         wrong = int((self.declared.broken(known, self.domain) & given).sum())
-        if wrong:
+        if wrong and not lenient:
             raise ConditionError(
                 f"{wrong} rows of the given cells break the constraint {self.declared.label}: leave {name!r} out"
             )
         parts: Changes = {part: known[part] for part in of if given.any()}
         return {**parts, name: None}
 
+    def _last_parts(self, known: Columns, total: pa.Array) -> dict[str, pa.Array]:
+        """The parts of a sum, each filled in the rows in which it is the only one missing."""
+        of = [part for part in self.declared.of if part in known]
+        values = {part: floats(known[part]) for part in of}
+        one = np.sum([np.isnan(v) for v in values.values()], axis=0) == 1
+        if len(of) < len(self.declared.of) or not one.any():
+            return {}
+        left = np.where(one, floats(total) - np.nansum(list(values.values()), axis=0), np.nan)
+        places = decimals_in(self.domain) if self.domain.integral else None
+        out = {}
+        for part in of:
+            own = plain_values(known[part])
+            domain = NumberDomain(part, own.type, places if pa.types.is_floating(own.type) else None)
+            out[part] = pc.coalesce(own, fitting_column(left, domain))
+        return out
+
+    def settle(self, columns: Columns, cells: Columns, *, free: bool) -> dict[str, pa.Array]:
+        """See `FittedConstraint`: what was rounded gets the digits drawn; `give` found all other parts."""
+        name, of = self.declared.column, self.declared.of[0]
+        if self.declared.function != "round" or name not in cells or not free or self.inverse is None:
+            return {}
+        drawn = floats(columns[of])
+        digits = drawn - np.round(drawn, self.declared.decimals)
+        moves = present_in(cells[name])
+        if of in cells:
+            moves &= ~present_in(cells[of])
+        moved = fitting_column(floats(cells[name]) + digits, self.inverse)
+        return {of: pc.if_else(pa.array(moves), moved, columns[of])}
+
+    def broken(self, columns: Columns) -> np.ndarray:
+        """See `FittedConstraint`."""
+        return self.declared.broken(columns, self.domain)
+
     def _turned_round(self, values: pa.Array) -> pa.Array:
         if self.inverse is None:
             return values
         y = floats(values)
         if self.declared.function == "linear":
-            return as_column((y - self.declared.offset) / self.declared.factor, self.inverse)
-        return as_column(np.exp(y) if self.declared.function == "log" else np.expm1(y), self.inverse)
+            return fitting_column((y - self.declared.offset) / self.declared.factor, self.inverse)
+        with np.errstate(over="ignore"):
+            x = np.exp(y) if self.declared.function == "log" else np.expm1(y)
+        return fitting_column(np.where(np.isinf(x), np.nan, x), self.inverse)
 
     def condition(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """See `FittedConstraint`."""
@@ -306,3 +343,11 @@ def as_column(values: np.ndarray, domain: NumberDomain) -> pa.Array:
     if np.abs(numbers).max(initial=0.0) >= 2.0**63:
         raise pa.ArrowInvalid("more than 63 bits")
     return domain.to_array(numbers.astype(np.int64), missing)
+
+
+def fitting_column(values: np.ndarray, domain: NumberDomain) -> pa.Array:
+    """As `as_column`, but all missing where the column's type can't hold one of the values."""
+    try:
+        return as_column(values, domain)
+    except pa.ArrowInvalid:
+        return pa.nulls(len(values), domain.type)

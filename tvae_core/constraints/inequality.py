@@ -1,7 +1,8 @@
 """One column never above another: the higher one is modelled as its distance from the lower one.
 
-So ties, durations and margins are learned as such, and no sampled row can break the rule. The price: the higher
-column's own round numbers are kept only as far as its grid (whole days, hundreds) goes.
+So ties, durations and margins are learned as such, and no sampled row can break the rule. The distance is counted from
+the smallest value that the higher column may take beside the lower one, in steps of its grid (whole days, hundreds):
+the grid is kept, round numbers coarser than it are not.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from tvae_core.constraints.base import (
     domain_of,
     present_in,
     refuse_broken,
+    without,
 )
 from tvae_core.errors import ConditionError, DataError, SchemaError
 from tvae_core.holders import Extremes
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from tvae_core.schema import ColumnSchema
 
 LARGEST_SPAN = 2.0**62
+LEARNED = ("base", "top", "low_step", "least", "most", "step", "nullable")
 
 
 @dataclass(frozen=True)
@@ -84,30 +87,34 @@ class Inequality:
         """See `Constraint`."""
         reader = self._reader(source)
         for columns in batches_of(source, (self.low, self.high)):
-            low, high, missing = reader.read(columns)
-            with np.errstate(invalid="ignore"):
-                yield ~missing.any(axis=0) & (low >= high if self.strict else low > high)
+            yield reader.broken(columns)
 
     def fit(self, source: TableSource) -> "FittedInequality":
         """See `Constraint`."""
         refuse_broken(self, source)
         fitted = self._reader(source)
-        lows, highs, grid = _Span(), _Span(), 0
+        lows, highs, nullable = _Span(), _Span(), False
         for columns in batches_of(source, (self.low, self.high)):
             low, high, missing = fitted.read(columns)
             lows.widen(low[~missing[0]])
-            present = high[~missing[1]]
-            highs.widen(present)
-            if fitted.domain.integral and len(present):
-                values = np.unique(np.append(present, highs.first))
-                grid = int(np.gcd(grid, grid_of(values))) if len(values) > 1 else grid
+            highs.widen(high[~missing[1]])
+            nullable = nullable or bool(missing[1].any())
         if lows.first is None or highs.first is None:
             raise DataError(
                 f"constraint {self.label}: a column without values can't be compared; take it out"
             )
-        if float(highs.high) - float(min(lows.low, highs.low)) >= LARGEST_SPAN:
+        if float(max(lows.high, highs.high)) - float(min(lows.low, highs.low)) >= LARGEST_SPAN:
             raise DataError(f"constraint {self.label}: the columns span more than 2**62; scale them")
-        return replace(fitted, base=lows.low, least=highs.low, most=highs.high, step=max(1, grid))
+        return replace(
+            fitted,
+            base=lows.low,
+            top=lows.high,
+            low_step=max(1, lows.grid),
+            least=highs.low,
+            most=highs.high,
+            step=max(1, highs.grid),
+            nullable=nullable,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """See `Constraint`."""
@@ -123,17 +130,18 @@ class Inequality:
     def restored(self, state: Mapping[str, Any]) -> "FittedInequality":
         """See `Constraint`."""
         domain = NumberDomain.from_dict(state["domain"])
-        ends = {key: state[key] for key in ("base", "least", "most")}
-        return FittedInequality(self, domain, parse_type(state["type"]), **ends, step=int(state["step"]))
+        learned = {key: state[key] for key in LEARNED}
+        return FittedInequality(self, domain, parse_type(state["type"]), **learned)
 
 
 class _Span:
-    """The smallest and largest of the numbers seen, and the first of them."""
+    """The smallest and largest of the numbers seen, the first of them, and the grid of integers (0 for one value)."""
 
     def __init__(self) -> None:
         self.first: Any = None
         self.low: Any = None
         self.high: Any = None
+        self.grid = 0
 
     def widen(self, numbers: np.ndarray) -> None:
         if len(numbers):
@@ -141,21 +149,28 @@ class _Span:
             low, high = numbers.min().item(), numbers.max().item()
             self.low = low if self.low is None else min(self.low, low)
             self.high = high if self.high is None else max(self.high, high)
+            values = np.unique(np.append(numbers, self.first))
+            if values.dtype == np.int64 and len(values) > 1:
+                self.grid = int(np.gcd(self.grid, grid_of(values)))
 
 
 @dataclass(frozen=True)
 class FittedInequality:
-    """Both columns in one domain, the lowest `low` seen (where low is missing, distances count from it), and the span
-    [`least`, `most`] and grid (`step`, counted from `least`) of the higher column.
+    """Both columns in one domain, and of each the span and the grid, which is counted from the span's lower end.
+
+    Where low is missing, distances count from its lower end. nullable: whether the higher column may be missing.
     """
 
     declared: Inequality
     domain: NumberDomain
     type: pa.DataType
     base: int | float = 0
+    top: int | float = 0
+    low_step: int = 1
     least: int | float = 0
     most: int | float = 0
     step: int = 1
+    nullable: bool = False
 
     def read(self, columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Low and high (rows,) as numbers of the domain, 0 where missing, and where they are (2, rows)."""
@@ -182,70 +197,105 @@ class FittedInequality:
                 f"constraint {self.declared.label}: fewer than {2 * k} holders have a value; take the constraint out, "
                 "or lower protect_k"
             )
-        least, most = (end.item() for end in highs.kept)
-        return replace(self, base=lows.kept[0].item(), least=least, most=most)
+        (base, top), (least, most) = ([end.item() for end in ends.kept] for ends in (lows, highs))
+        return replace(self, base=base, top=top, least=least, most=most)
 
     def reduced(self, columns: "Mapping[str, ColumnSchema]") -> "dict[str, ColumnSchema | None]":
-        """See `FittedConstraint`: a distance, in units of the last decimal or of the dates' resolution."""
+        """See `FittedConstraint`: a distance, in steps of the grid where there is one."""
         from tvae_core.schema import ColumnKind, ColumnSchema
 
         kind, text = ColumnKind.CONTINUOUS, "int64" if self.domain.integral else "double"
         name = self.declared.high
         return {name: ColumnSchema(name, kind, text, columns[name].nullable)}
 
+    def floor(self, low: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        """The smallest value (rows,) that the higher column's type and grid have beside `low`, or beside `base`."""
+        low, strict = np.where(missing, self.base, low), self.declared.strict
+        if self.domain.integral:
+            out: np.ndarray = self.least - (self.least - low - strict) // self.step * self.step
+            return out
+        own = self.type.to_pandas_dtype()
+        nearest = low.astype(own)
+        short = nearest <= low if strict else nearest < low
+        return np.where(short, np.nextafter(nearest, own(np.inf)), nearest).astype(np.float64)
+
     def reduce(self, columns: Columns) -> Changes:
         """See `FittedConstraint`."""
         low, high, missing = self.read(columns)
-        distance = high - np.where(missing[0], self.base, low)
-        return {self.declared.high: pa.array(distance, mask=missing[1])}
+        distance = high - self.floor(low, missing[0])
+        return {self.declared.high: pa.array(distance // self.step if self.domain.integral else distance,
+                                             mask=missing[1])}  # fmt: skip
 
     def restore(self, columns: Columns) -> tuple[dict[str, pa.Array], int]:
-        """See `FittedConstraint`; a repair keeps the higher column inside its training range and grid."""
+        """See `FittedConstraint`; a repair keeps the higher column inside its training range.
+
+        Where even the largest value of that range is too small it is missing, unless training never saw it missing.
+        """
         name = self.declared.high
         dtype = np.int64 if self.domain.integral else np.float64
-        distance = pc.fill_null(columns[name], 0).to_numpy(zero_copy_only=False).astype(dtype)
+        steps = pc.fill_null(columns[name], 0).to_numpy(zero_copy_only=False).astype(dtype)
         missing = ~present_in(columns[name])
         low, _, masks = self.read({**columns, name: pa.nulls(len(missing), self.domain.type)})
-        high = np.where(masks[0], self.base, low).astype(dtype) + distance
+        floor = self.floor(low, masks[0])
+        high = floor + steps * self.step
         kept = np.clip(high, self.least, self.most).astype(dtype)
-        if self.domain.integral:
-            kept = self.least + -((self.least - kept) // self.step) * self.step  # rounded up to the grid
-            floor = low + self.step if self.declared.strict else low
-        else:
-            own = self.type.to_pandas_dtype()
-            after = np.nextafter(low.astype(own), own(np.inf)).astype(np.float64)
-            floor = after if self.declared.strict else low
-        kept = np.where(masks[0], kept, np.maximum(kept, floor)).astype(dtype)
-        repaired = int(((kept != high) & ~missing).sum())
-        return {name: self.domain.to_array(kept, missing).cast(self.type)}, repaired
+        kept = np.where(masks[0], kept, np.maximum(kept, floor))
+        barred = ~masks[0] & (floor > self.most) & self.nullable
+        repaired = int((((kept != high) | barred) & ~missing).sum())
+        return {name: self.domain.to_array(kept, missing | barred).cast(self.type)}, repaired
 
-    def give(self, cells: Columns) -> Changes:
+    def give(self, cells: Columns, *, lenient: bool) -> Changes:
         """See `FittedConstraint`: a given higher value needs the lower one beside it."""
         low, high = self.declared.low, self.declared.high
         if high not in cells:
             return {}
         given = present_in(cells[high])
-        alone = given & ~(present_in(cells[low]) if low in cells else np.zeros(len(given), bool))
-        if alone.any():
+        both = {low: cells.get(low, pa.nulls(len(given), self.domain.type)), high: cells[high]}
+        alone = given & ~present_in(both[low])
+        if alone.any() and not lenient:
             raise ConditionError(
                 f"column {high!r} is modelled as its distance from {low!r} and can't be given without it "
                 f"({int(alone.sum())} rows): give {low!r} too, or leave {high!r} out"
             )
-        both = {low: cells.get(low, pa.nulls(len(given), self.domain.type)), high: cells[high]}
-        lows, highs, _ = self.read(both)
-        wrong = given & (lows >= highs if self.declared.strict else lows > highs)
-        if wrong.any():
+        wrong = self.broken(both)
+        if wrong.any() and not lenient:
             raise ConditionError(
                 f"{int(wrong.sum())} rows of the given cells break the constraint {self.declared.label}"
             )
-        off = (highs < self.least) | (highs > self.most)
+        return self.reduce({**both, high: without(cells[high], alone | wrong)})
+
+    def settle(self, columns: Columns, cells: Columns, *, free: bool) -> dict[str, pa.Array]:
+        """See `FittedConstraint`: beside a given higher value the lower one stands at the distance drawn."""
+        low, high = self.declared.low, self.declared.high
+        if high not in cells:
+            return {}
+        both = {low: columns[low], high: cells[high]}
+        _, highs, missing = self.read(both)
+        moves = ~missing[1] if free else self.broken(both)
+        if low in cells:
+            moves &= ~present_in(cells[low])
+        steps = pc.fill_null(columns[high], 0).to_numpy(zero_copy_only=False)
+        moved = self._lower(highs, highs - steps * self.step, columns[low].type)
+        return {low: pc.if_else(pa.array(moves), moved, columns[low])}
+
+    def _lower(self, highs: np.ndarray, wanted: np.ndarray, arrow: pa.DataType) -> pa.Array:
+        """Lower values as wanted (rows,), inside their training range, on their grid and not above `highs` (rows,)."""
+        strict = self.declared.strict
+        kept = np.clip(wanted - strict if self.domain.integral else wanted, self.base, self.top)
         if self.domain.integral:
-            off |= (highs - self.least) % self.step != 0
-        if (given & off).any():
-            raise ConditionError(
-                f"column {high!r}: {int((given & off).sum())} given cells lie outside what training saw"
-            )
-        return self.reduce(both)
+            kept = self.base + (kept - self.base) // self.low_step * self.low_step
+        else:
+            own = arrow.to_pandas_dtype() if pa.types.is_floating(arrow) else np.float64
+            nearest = kept.astype(own)
+            past = nearest >= highs if strict else nearest > highs
+            kept = np.where(past, np.nextafter(nearest, own(-np.inf)), nearest)
+            kept = np.floor(kept) if pa.types.is_integer(arrow) else kept
+        return self.domain.to_array(kept, np.zeros(len(kept), bool)).cast(arrow, safe=False)
+
+    def broken(self, columns: Columns) -> np.ndarray:
+        """See `FittedConstraint`."""
+        low, high, missing = self.read(columns)
+        return ~missing.any(axis=0) & (low >= high if self.declared.strict else low > high)
 
     def condition(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """See `FittedConstraint`."""
@@ -263,10 +313,8 @@ class FittedInequality:
 
     def to_dict(self) -> dict[str, Any]:
         """See `FittedConstraint`."""
-        return {
-            "domain": self.domain.to_dict(), "type": str(self.type), "base": self.base, "least": self.least,
-            "most": self.most, "step": self.step,
-        }  # fmt: skip
+        learned = {key: getattr(self, key) for key in LEARNED}
+        return {"domain": self.domain.to_dict(), "type": str(self.type), **learned}
 
 
 def common_type(low: pa.DataType, high: pa.DataType) -> pa.DataType:

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from tvae_core.arrow_types import parse_type
+from tvae_core.codecs.categorical import plain_values
 from tvae_core.constraints import constraint_to_dict, constraints_from_list, in_restoring_order
-from tvae_core.constraints.base import FittedConstraint
+from tvae_core.constraints.base import Columns, FittedConstraint, present_in, without
 from tvae_core.constraints.unique import Unique
-from tvae_core.given import with_cells
+from tvae_core.given import with_known
 from tvae_core.schema import TableSchema
 from tvae_core.sources import TableSource
 from tvae_core.table import check_columns
@@ -84,7 +85,7 @@ class ConstraintSet:
         """Sampled batches with every column of the table; repaired rows are added to `counts`.
 
         Cells that were `given` (the table that `give` translated) stand in the rows, whose numbers begin with `first`,
-        exactly as they came.
+        exactly as they came; a drawn cell that breaks a constraint beside them is missing.
         """
         if not self.fitted:
             for batch in batches:
@@ -93,25 +94,48 @@ class ConstraintSet:
         rows = 0
         counts.update({fitted.declared.label: 0 for fitted in self.fitted})
         for batch in batches:
+            part = (
+                given.slice(first + rows, len(batch)).combine_chunks() if given is not None else pa.table({})
+            )
+            cells = {name: plain_values(part[name]) for name in part.column_names}
+            written = {name for fitted in self.fitted for name in fitted.declared.writes}
             columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            columns.update(_known({n: a for n, a in columns.items() if n not in written}, cells))
             for fitted in self.fitted:
-                written, repaired = fitted.restore(columns)
-                columns.update(written)
+                free = not written.intersection(fitted.declared.reads)
+                columns.update(fitted.settle(columns, cells, free=free))
+                restored, repaired = fitted.restore(columns)
+                columns.update(_known(restored, cells))
                 counts[fitted.declared.label] += repaired
-            whole = pa.RecordBatch.from_arrays([columns[n] for n in self.schema.names], schema=self.schema)
-            yield whole if given is None else with_cells(whole, given, first + rows)
+            if cells:
+                self._take_away_broken(columns, cells)
+            yield pa.RecordBatch.from_arrays([columns[n] for n in self.schema.names], schema=self.schema)
             rows += len(batch)
 
-    def give(self, table: pa.Table, model: pa.Schema) -> pa.Table:
+    def _take_away_broken(self, columns: dict[str, pa.Array], cells: Columns) -> None:
+        """Make drawn cells missing where their row breaks a constraint; what is derived from them goes with them."""
+        changed = True
+        while changed:
+            changed = False
+            for fitted in self.fitted:
+                wrong = fitted.broken(columns)
+                for name in {*fitted.declared.reads, *fitted.declared.writes} if wrong.any() else ():
+                    drawn = wrong & present_in(columns[name])
+                    if name in cells:
+                        drawn &= ~present_in(cells[name])
+                    if drawn.any():
+                        columns[name], changed = without(columns[name], drawn), True
+
+    def give(self, table: pa.Table, model: pa.Schema, *, lenient: bool = False) -> pa.Table:
         """Cells that `known_cells` gave in the terms of the model's schema.
 
-        Raises ConditionError for what can't be translated.
+        What can't be translated raises ConditionError; `lenient` leaves it out.
         """
         if not self.fitted:
             return table
         cells = {name: table[name].combine_chunks() for name in table.column_names}
         for fitted in reversed(self.fitted):
-            for name, array in fitted.give(cells).items():
+            for name, array in fitted.give(cells, lenient=lenient).items():
                 if array is None:
                     cells.pop(name, None)
                 else:
@@ -159,6 +183,11 @@ class ConstraintSet:
         return cls(
             pa.schema(fields, metadata), [d.restored(s) for d, s in zip(declared, states, strict=True)]
         )
+
+
+def _known(columns: Columns, cells: Columns) -> dict[str, pa.Array]:
+    """Columns with their given cells."""
+    return {name: with_known(a, cells[name]) if name in cells else a for name, a in columns.items()}
 
 
 def logged(batches: Iterator[pa.RecordBatch], counts: Counter[str]) -> Iterator[pa.RecordBatch]:
