@@ -262,8 +262,13 @@ def draw_given(
 
 def groups_of(given: Tensor, view: View) -> Tensor | None:
     """Rows of one number (rows,) are given the same cells; None where groups are too small for a pool, or see z."""
-    kinds, groups = (given * view.known).unique(dim=0, return_inverse=True)
-    return None if len(kinds) * FEWEST_ROWS > len(given) or bool(view.z_seen.any()) else groups
+    if bool(view.z_seen.any()):
+        return None
+    cells = given * view.known
+    if bool((cells == cells[0]).all()):  # most often, and sooner told than by sorting
+        return torch.zeros_like(cells[:, 0])
+    kinds, groups = cells.unique(dim=0, return_inverse=True)
+    return None if len(kinds) * FEWEST_ROWS > len(given) else groups
 
 
 def choose_from_pool(
@@ -313,20 +318,26 @@ def propose(
 
     A row whose last known cell lies further ahead goes on with the chain from column `turn` (rows,) on, unweighed.
     """
-    assert rows.known is not None
-    weight = torch.zeros(len(turn), device=turn.device)
+    assert rows.known is not None and rows.given is not None
+    weight, last = torch.zeros(len(turn), device=turn.device), int(turn.max())
     for j in columns:
-        (h, logits), (h_chain, logits_chain) = own.column(j, rows.state), chain.column(j, rows.state)
-        logits, logits_chain = rows.bar(j, logits), rows.bar(j, logits_chain)
-        over = turn <= j
-        if bool(over.any()):
-            late = over.unsqueeze(1)
-            h, logits = torch.where(late, h_chain, h), torch.where(late, logits_chain, logits)
-        rows.place(j, h, logits)
-        if not weighed:
-            continue
         known = rows.known[:, j]
-        gain = rows.log_share(j, logits_chain) - rows.log_share(j, logits).masked_fill(known, 0.0)
+        h_chain, logits_chain = chain.column(j, rows.state)
+        logits_chain = rows.bar(j, logits_chain)
+        if j + 1 == last and bool(known.all()):  # nothing is proposed any more
+            rows.show(j, rows.given[:, j])
+            gain = rows.log_share(j, logits_chain)
+        else:
+            h, logits = own.column(j, rows.state)
+            logits = rows.bar(j, logits)
+            over = turn <= j
+            if bool(over.any()):
+                late = over.unsqueeze(1)
+                h, logits = torch.where(late, h_chain, h), torch.where(late, logits_chain, logits)
+            rows.place(j, h, logits)
+            if not weighed:
+                continue
+            gain = rows.log_share(j, logits_chain) - rows.log_share(j, logits).masked_fill(known, 0.0)
         if bool(known.any()):
             # Proposed cells have about the same fine places under both: only given ones are weighed by them.
             gain += rows.log_fine_share(j, h_chain).masked_fill(~known, 0.0)
