@@ -23,6 +23,7 @@ from tvae_core.losses import SegmentsOnce, segment_cross_entropy
 from tvae_core.model import Rows
 from tvae_core.products import rounded_products, unrounded_products
 from tvae_core.randommask import MaskPool
+from tvae_core.resampling import rows_of_a_pool
 
 # Share of the training rows in which some cells are given, share in which nothing is, not even z, and share in which
 # later columns see only a prefix.
@@ -214,9 +215,8 @@ class CausalDecoder(nn.Module):
         given the same cells stand for each other.
         """
         tables = tables or self.tables(given=given is not None and view is not None)
-        # What is chosen depends on the pool: it is as large on a GPU as on a processor.
-        device = z.device if given is None else torch.device("cpu")
-        together = rows_at_a_time(max(self.layout.tokens), device)
+        widest = max(self.layout.tokens)
+        together = rows_at_a_time(widest, z.device) if given is None else rows_of_a_pool(widest)
         codes = [
             draw_from_prior(self, tables, z[part], noise.uniforms[part], steps=steps, barred=barred)
             if given is None or view is None

@@ -319,12 +319,12 @@ def propose(
     A row whose last known cell lies further ahead goes on with the chain from column `turn` (rows,) on, unweighed.
     """
     assert rows.known is not None and rows.given is not None
-    weight, last = torch.zeros(len(turn), device=turn.device), int(turn.max())
+    weight = torch.zeros(len(turn), device=turn.device)
     for j in columns:
         known = rows.known[:, j]
         h_chain, logits_chain = chain.column(j, rows.state)
         logits_chain = rows.bar(j, logits_chain)
-        if j + 1 == last and bool(known.all()):  # nothing is proposed any more
+        if bool((known & (turn == j + 1)).all()):  # nothing is proposed any more
             rows.show(j, rows.given[:, j])
             gain = rows.log_share(j, logits_chain)
         else:

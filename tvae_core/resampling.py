@@ -4,10 +4,15 @@ import torch
 from torch import Tensor
 
 from tvae_core.errors import ConditionError
-from tvae_core.likelihood import running_sum
+from tvae_core.likelihood import rows_at_a_time, running_sum
 
 # A group of fewer rows has too small a pool.
 FEWEST_ROWS = 16
+
+
+def rows_of_a_pool(widest: int) -> int:
+    """Rows whose proposals make one pool; as many on a GPU as on a processor, for what is chosen depends on it."""
+    return rows_at_a_time(widest, torch.device("cpu"))
 
 
 def spread(uniforms: Tensor, count: int) -> Tensor:

@@ -16,12 +16,13 @@ from tvae_core.causal import CausalDecoder
 from tvae_core.drawing import Tables
 from tvae_core.given import Given, GivenConditions, GivenFrame
 from tvae_core.layout import Layout
-from tvae_core.likelihood import Noise, power_of_two, rows_at_a_time
+from tvae_core.likelihood import Noise, power_of_two
 from tvae_core.model import Rows
 from tvae_core.networks import Networks
 from tvae_core.pooling import Pool, affordable_proposals, proposals_needed
 from tvae_core.products import fast_products
 from tvae_core.randomness import numpy_generator, torch_generator
+from tvae_core.resampling import rows_of_a_pool
 from tvae_core.table import EncodedTable, TableCodec
 
 LARGEST_BLOCK, SMALLEST_BLOCK = 8_192, 64
@@ -163,8 +164,7 @@ def draw_pooled(
     limits = way.pool.limits(decoder, noise.uniforms)
     proposed = z.view(way.proposals, -1, z.shape[1])
     codes = []
-    # What is chosen depends on the pool: it is as large on a GPU as on a processor.
-    together = rows_at_a_time(max(decoder.layout.tokens), torch.device("cpu"))
+    together = rows_of_a_pool(max(decoder.layout.tokens))
     for part in torch.arange(proposed.shape[1], device=z.device).split(together):
         uniforms = noise.uniforms[part]
         pool = Pool.draw(decoder, way.tables, proposed[:, part], uniforms, limits.rows(part), barred)

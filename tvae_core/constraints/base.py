@@ -212,13 +212,13 @@ def domain_of(source: TableSource, name: str, arrow: pa.DataType | None = None) 
 
 def refuse_broken(constraint: Constraint, source: TableSource) -> None:
     """Raise DataError when rows of the table break a constraint."""
-    broken = sum(int(rows.sum()) for rows in constraint.broken_rows(source))
-    if broken:
-        first = np.flatnonzero(np.concatenate([*constraint.broken_rows(source)]))[:5]
+    masks = [np.zeros(0, bool), *constraint.broken_rows(source)]
+    broken = np.flatnonzero(np.concatenate(masks))
+    if len(broken):
         raise DataError(
-            f"constraint {constraint.label} is broken by {broken:,} of {source.num_rows:,} rows, the first of them "
-            f"{', '.join(map(str, first))} (counted from 0): correct or remove them, or take the "
-            "constraint out of the schema"
+            f"constraint {constraint.label} is broken by {len(broken):,} of {source.num_rows:,} rows, the first of "
+            f"them {', '.join(map(str, broken[:5]))} (counted from 0): correct or remove them, or take the constraint "
+            "out of the schema"
         )
 
 

@@ -92,13 +92,13 @@ class ConstraintSet:
                 yield batch.replace_schema_metadata(self.schema.metadata)
             return
         rows = 0
+        written = {name for fitted in self.fitted for name in fitted.declared.writes}
         counts.update({fitted.declared.label: 0 for fitted in self.fitted})
         for batch in batches:
             part = (
                 given.slice(first + rows, len(batch)).combine_chunks() if given is not None else pa.table({})
             )
             cells = {name: plain_values(part[name]) for name in part.column_names}
-            written = {name for fitted in self.fitted for name in fitted.declared.writes}
             columns = dict(zip(batch.schema.names, batch.columns, strict=True))
             columns.update(_known({n: a for n, a in columns.items() if n not in written}, cells))
             for fitted in self.fitted:
