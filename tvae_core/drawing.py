@@ -155,15 +155,10 @@ class Draft:
         token = self.decoder.before.token_of_code[code]
         return self.decoder.fine.log_share(j, h, code, token, self.tables.fine)
 
-    def through(self, lane: Lane, first: int = 0, margins: list[Tensor] | None = None) -> None:
-        """Draw all columns from `first` on from one description.
-
-        With `margins`, each column's token shares, the decoder's tilt becomes what gives the drawn rows those shares.
-        """
+    def through(self, lane: Lane, first: int = 0) -> None:
+        """Draw all columns from `first` on from one description."""
         for j in range(first, self.codes.shape[1]):
             h, logits = lane.column(j, self.state)
-            if margins is not None:
-                logits += self.tables.tilt[j].copy_(tilt(logits, margins[j]))
             self.place(j, h, self.bar(j, logits))
 
 
@@ -204,12 +199,31 @@ def draw_from_prior(
     *,
     steps: int | None = None,
     barred: Mapping[int, Sequence[int]] | None = None,
-    margins: list[Tensor] | None = None,
 ) -> Tensor:
     """Draw whole rows from z (rows, embedding_dim) -> codes (rows, columns); see `CausalDecoder.draw`."""
     rows = draft(decoder, tables, uniforms, steps=steps, barred=barred)
-    rows.through(Lane.start(decoder, tables, decoder.base(rows.codes, z, None)), margins=margins)
+    rows.through(Lane.start(decoder, tables, decoder.base(rows.codes, z, None)))
     return rows.codes
+
+
+@torch.no_grad()
+def fit_tilt(
+    decoder: "CausalDecoder", z: Tensor, uniforms: Tensor, margins: Sequence[Tensor], together: int
+) -> None:
+    """Make the decoder's tilt what gives rows drawn from z (rows, embedding_dim) these token shares by column.
+
+    Column by column through all rows, of which `together` are worked on at a time.
+    """
+    tables = Tables(decoder, tilted=False)
+    parts = []
+    for some, numbers in zip(z.split(together), uniforms.split(together), strict=True):
+        rows = draft(decoder, tables, numbers)
+        parts.append((rows, Lane.start(decoder, tables, decoder.base(rows.codes, some, None))))
+    for j, margin in enumerate(margins):
+        features, logits = zip(*(lane.column(j, rows.state) for rows, lane in parts), strict=True)
+        added = tables.tilt[j].copy_(tilt(torch.cat(logits), margin))
+        for (rows, _), h, part in zip(parts, features, logits, strict=True):
+            rows.place(j, h, part.add_(added))
 
 
 @torch.no_grad()

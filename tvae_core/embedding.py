@@ -5,6 +5,8 @@ hundred (periodic features of numbers: Gorishniy et al. 2022, arXiv:2203.05556).
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +36,25 @@ def token_ranks(ranks: np.ndarray, token_of_code: np.ndarray) -> np.ndarray:
     return np.bincount(token_of_code, weights=ranks) / np.bincount(token_of_code)
 
 
+class _Smoothed(torch.autograd.Function):
+    """Adds features times maps to spans of a matrix's rows (all, dim), in place: one node for all columns."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, maps: Tensor, features: Sequence[Tensor], spans: Sequence[slice]
+    ) -> Tensor:
+        ctx.features, ctx.spans = features, spans
+        for span, part, map_ in zip(spans, features, maps, strict=True):
+            rows[span].addmm_(part, map_)
+        ctx.mark_dirty(rows)
+        return rows
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        parts = zip(ctx.spans, ctx.features, strict=True)
+        return grad, torch.stack([part.T @ grad[span] for span, part in parts]), None, None
+
+
 class RankMaps(nn.Module):
     """For each ordered column a linear map from rank features to vectors, added to the columns' free vectors."""
 
@@ -45,32 +66,29 @@ class RankMaps(nn.Module):
         super().__init__()
         self.sizes = layout.tokens if per_token else layout.codes
         self.ordered = [c.ranks is not None for c in layout.columns]
+        sizes, ordered = np.array(self.sizes), np.array(self.ordered)
         ranks = [_ranks(c, per_token) for c in layout.columns if c.ranks is not None]
         features = rank_features(np.concatenate([*ranks, np.zeros(0)]))
         self.register_buffer("features", features, persistent=False)
-        self.maps = nn.Parameter(torch.empty(sum(self.ordered), FEATURES, dim))
+        self.maps = nn.Parameter(torch.empty(len(ranks), FEATURES, dim))
         # The ordered columns, and how much further on a number lies among all columns' than among theirs.
-        sizes = np.array(self.sizes)
-        unordered = ~np.array(self.ordered)
-        self.register_buffer("places", torch.from_numpy(np.flatnonzero(~unordered)), persistent=False)
-        shifts = np.cumsum(sizes * unordered)[~unordered]
+        self.register_buffer("places", torch.from_numpy(np.flatnonzero(ordered)), persistent=False)
+        shifts = np.cumsum(sizes * ~ordered)[ordered]
         self.register_buffer("shifts", torch.from_numpy(shifts), persistent=False)
+        ends = np.cumsum(sizes)[ordered].tolist()
+        self.spans = [slice(e - n, e) for e, n in zip(ends, sizes[ordered].tolist(), strict=True)]
 
-    def add_to(self, free: Tensor) -> Tensor:
-        """Free vectors (all, dim) plus the smooth part of the ordered columns' ones."""
-        if not any(self.ordered):
-            return free
-        sizes = [size for size, ordered in zip(self.sizes, self.ordered, strict=True) if ordered]
-        smooth = zip(self.features.split(sizes), self.maps.unbind(), strict=True)
-        # One piece per column, zeros for the unordered: a sum of whole matrices, which has a cheap gradient. In place,
-        # because on wide tables these matrices take more memory than anything else.
-        pieces = [
-            torch.mm(*next(smooth)) if ordered else free.new_zeros(size, free.shape[1])
-            for size, ordered in zip(self.sizes, self.ordered, strict=True)
-        ]
-        whole = torch.cat(pieces)
-        del pieces
-        return whole.add_(free)
+    def add_to(self, free: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Free vectors (all, dim), or those of `rows` of them, plus the smooth part of the ordered columns' ones."""
+        taken = free.clone() if rows is None else F.embedding(rows, free)
+        if not self.spans:
+            return taken
+        whole: Tensor = _Smoothed.apply(taken, self.maps, self.split_features(), self.spans)  # type: ignore[no-untyped-call]
+        return whole
+
+    def split_features(self) -> tuple[Tensor, ...]:
+        """Each ordered column's rank features (codes or tokens, FEATURES)."""
+        return self.features.split([span.stop - span.start for span in self.spans])
 
     def _features_of(self, numbers: Tensor) -> Tensor:
         """Rank features (rows, ordered columns, FEATURES) of numbers (rows, columns) through all columns."""
@@ -110,7 +128,7 @@ class CodeTable(nn.Module):
 
     def forward(self) -> Tensor:
         """The matrix (codes, dim)."""
-        return self.smooth.add_to(self.free[self.token_of_code])
+        return self.smooth.add_to(self.free, self.token_of_code)
 
     def each(self, codes: Tensor) -> Tensor:
         """The vectors of codes (rows, columns), numbered through all columns -> (columns, rows, dim)."""

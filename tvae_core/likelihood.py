@@ -15,7 +15,7 @@ from tvae_core.losses import SegmentsOnce, reconstruction_loss
 from tvae_core.model import Decoder, Rows
 
 # Rows that a processor draws at a time: what they need fits into its cache. A softmax has so many places for all rows.
-ROWS_AT_A_TIME, NUMBERS_AT_A_TIME = 1_024, 2**24
+ROWS_AT_A_TIME, NUMBERS_AT_A_TIME = 2_048, 2**24
 
 
 class View(NamedTuple):
@@ -65,7 +65,7 @@ def rows_at_a_time(widest: int, device: torch.device) -> int:
     """Rows that are drawn together, whose largest softmax has so many places: on a GPU, as many as there is room for.
 
     >>> rows_at_a_time(100, torch.device("cpu")), rows_at_a_time(100, torch.device("cuda"))
-    (1024, 131072)
+    (2048, 131072)
     >>> rows_at_a_time(100_000, torch.device("cpu"))
     128
     """

@@ -49,8 +49,3 @@ def rounded_products(device: torch.device) -> AbstractContextManager[object]:
         return nullcontext()
     # What is cast is not kept: inside a recorded step it would be that of the recording.
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
-
-
-def unrounded_products(device: torch.device) -> AbstractContextManager[object]:
-    """Compute the block's products in float32 after all, inside `rounded_products`: sums over many columns."""
-    return torch.autocast(device.type, enabled=False) if device.type == "cuda" else nullcontext()

@@ -131,11 +131,11 @@ class Trainer:
         """Shorten the gradient where columns look at each other; whether it is finite."""
         if self.closed is not None:
             return math.isfinite(self.closed.gradient.sum())
-        parameters = [p for p in self.networks.trained_parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
-        if self.networks.looks:
-            nn.utils.clip_grads_with_norm_(parameters, LARGEST_GRADIENT, norm, foreach=True)
-        return bool(norm.isfinite())
+        gradients = [p.grad for p in self.networks.trained_parameters() if p.grad is not None]
+        norm = float(nn.utils.get_total_norm(gradients, foreach=True))
+        if self.networks.looks and LARGEST_GRADIENT < norm < math.inf:
+            torch._foreach_mul_(gradients, LARGEST_GRADIENT / norm)
+        return math.isfinite(norm)
 
     @torch.no_grad()
     def _cut_tiny(self) -> None:

@@ -18,19 +18,12 @@ from tvae_core.embedding import CodeTable, RankMaps
 Gradients = dict[Tensor, Tensor]
 
 
-def ordered_sizes(maps: RankMaps) -> list[int]:
-    """How many codes (or tokens) each ordered column has."""
-    return [size for size, ordered in zip(maps.sizes, maps.ordered, strict=True) if ordered]
-
-
 def feature_squares(maps: RankMaps) -> Tensor:
     """1 + the squared norm of each code's (or token's) rank features (all,): how far it moves its own vector."""
-    squares = iter(maps.features.square().sum(1).split(ordered_sizes(maps)))
-    parts = [
-        next(squares) if ordered else maps.features.new_zeros(size)
-        for size, ordered in zip(maps.sizes, maps.ordered, strict=True)
-    ]
-    return 1 + torch.cat(parts)
+    squares = maps.features.new_ones(sum(maps.sizes))
+    for span, features in zip(maps.spans, maps.split_features(), strict=True):
+        squares[span] += features.square().sum(1)
+    return squares
 
 
 @dataclass
@@ -131,7 +124,7 @@ class Tape:
         matrix = maps.add_to(free)
         gradient = self._table(matrix, [free, maps.maps]).split(maps.sizes)
         weights, biases = matrix.detach().split(maps.sizes), bias.detach().split(maps.sizes)
-        smooth = maps.features.split(ordered_sizes(maps))
+        smooth = maps.split_features()
         y = torch.cat([torch.addmm(b, h, w.T) for b, h, w in zip(biases, x, weights, strict=True)], dim=1)
 
         def squares(g: Tensor) -> Tensor:
