@@ -6,7 +6,8 @@ import torch
 
 from tests.core.test_model import layout_of, some_rows
 from tvae_core.causal import CausalDecoder, exclusive_sum, inclusive_sum
-from tvae_core.drawing import tilt
+from tvae_core.drawing import fit_tilt, tilt
+from tvae_core.embedding import CodeTable, rank_features
 from tvae_core.layout import ColumnLayout, Layout
 from tvae_core.likelihood import Noise, View
 from tvae_core.model import Rows, initialise
@@ -167,12 +168,33 @@ def test_later_columns_never_influence_earlier_ones():
     torch.testing.assert_close(decoder.nll(rows, z, last_known), decoder.nll(changed, z, last_known))
 
 
-def test_prefix_sums_are_cumulative_sums_across_blocks():
-    x, start = torch.randn(70, 3, 2), torch.randn(3, 2)
-    sums = x.cumsum(0)
-    torch.testing.assert_close(inclusive_sum(x), sums, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(exclusive_sum(x, start=start), start + sums - x, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(exclusive_sum(x[:5], start=start)[0], start)
+@pytest.mark.parametrize("columns", [1, 2, 7])
+def test_running_sums_are_cumulative_sums_and_so_are_their_gradients(columns):
+    x, weights = (torch.randn(columns, 3, 2, dtype=torch.double, requires_grad=True) for _ in range(2))
+    start = torch.randn(3, 2, dtype=torch.double, requires_grad=True)
+    for found, wanted, inputs in (
+        (inclusive_sum(x), x.cumsum(0), (x,)),
+        (exclusive_sum(x, start=start), start + x.cumsum(0) - x, (x, start)),
+    ):
+        torch.testing.assert_close(found, wanted)
+        gradients = [torch.autograd.grad((sums * weights).sum(), inputs) for sums in (found, wanted)]
+        torch.testing.assert_close(*gradients)
+
+
+def test_ordered_columns_add_features_times_maps_and_learn_both():
+    table = CodeTable(LAYOUT, 5).double()
+    table.initialise(1.0, torch_generator(0, "test"))
+    features = rank_features(np.concatenate([NUMBER.ranks, np.linspace(0, 1, 4)])).double()
+    maps = table.smooth.maps
+    free = table.free[torch.tensor([0, 1, 2, 2, 2, 3, 3, 3, 4, 5, 6, 7, 8])]
+    smooth = torch.cat([torch.zeros(2, 5), features[:7] @ maps[0], features[7:] @ maps[1]])
+    weights = torch.randn(13, 5, dtype=torch.double)
+    torch.testing.assert_close(table(), free + smooth, rtol=1e-6, atol=1e-6)
+    gradients = [
+        torch.autograd.grad((matrix * weights).sum(), [table.free, maps])
+        for matrix in (table(), free + smooth)
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-6)
 
 
 def test_tilting_gives_the_margin_that_is_asked_for():
@@ -180,6 +202,27 @@ def test_tilting_gives_the_margin_that_is_asked_for():
     margin = torch.tensor([0.1, 0.2, 0.3, 0.4])
     out = logits + tilt(logits, margin)
     assert torch.softmax(out, 1).mean(0).tolist() == pytest.approx(margin.tolist(), abs=2e-3)
+
+
+@pytest.mark.parametrize("together", [700, 10**6])
+def test_rows_drawn_with_a_fitted_tilt_have_the_tables_margins_in_every_column(together):
+    decoder, count = decoder_of(), 20_000
+    margins = [torch.tensor(shares) for shares in ([0.9, 0.1], [0.2, 0.7, 0.1], [0.1, 0.2, 0.3, 0.4])]
+
+    def drawn(seed):
+        generator = torch_generator(seed, "rows")
+        z = torch.randn(count, 3, generator=generator)
+        noise = Noise.draw(count, LAYOUT, generator, torch.device("cpu"))
+        return z, noise, decoder.before.token_of_code[decoder.draw(z, noise).codes]
+
+    z, noise, before = drawn(1)
+    fit_tilt(decoder, z, noise.uniforms, margins, together)
+    for seed in (1, 2):  # the rows that it was fitted on, and others
+        tokens = drawn(seed)[2]
+        for j, (margin, first) in enumerate(zip(margins, (0, 2, 5), strict=True)):
+            shares = torch.bincount(tokens[:, j] - first, minlength=len(margin)) / count
+            assert (shares - margin).abs().max() < 0.012
+    assert (torch.bincount(before[:, 0]) / count - margins[0]).abs().max() > 0.1
 
 
 def test_a_prior_fitted_to_two_clusters_draws_two_clusters():

@@ -15,7 +15,7 @@ from tvae_core.model import Rows
 from tvae_core.networks import Networks
 from tvae_core.randomness import torch_generator
 from tvae_core.settings import ModelSettings
-from tvae_core.trainer import STEPS_PER_CUT, TINY, Trainer
+from tvae_core.trainer import LARGEST_GRADIENT, STEPS_PER_CUT, TINY, Trainer
 from tvae_core.training import size_to_table
 
 SMALL = {"embedding_dim": 4, "compress_dims": [16], "decompress_dims": [16]}
@@ -94,6 +94,26 @@ def test_gradients_of_other_processes_that_are_not_finite_are_skipped_too(monkey
     before = [p.detach().clone() for p in training.networks.trained_parameters()]
     assert training.step(Rows(torch.tensor([[0, 3], [2, 7]]), torch.zeros(2, 0))) is None
     assert all(torch.equal(p, b) for p, b in zip(training.networks.trained_parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize(("gradient", "longest"), [(100.0, LARGEST_GRADIENT), (1e-4, math.inf)])
+def test_a_long_gradient_is_shortened_and_keeps_its_direction(monkeypatch, gradient, longest):
+    training, used = trainer(), []
+
+    def gradients(rows):
+        for parameter in training.networks.trained_parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        return LossParts(*torch.zeros(3))
+
+    def step(rate):
+        used.extend(parameter.grad.flatten() for parameter in training.networks.trained_parameters())
+
+    monkeypatch.setattr(training, "gradients", gradients)
+    monkeypatch.setattr(training.optimiser, "step", step)
+    training.step(Rows(torch.tensor([[0, 3], [2, 7]]), torch.zeros(2, 0)))
+    all_used = torch.cat(used)
+    assert all_used.std() < 1e-6 * gradient
+    assert all_used.norm() == pytest.approx(min(longest, gradient * len(all_used) ** 0.5), rel=1e-5)
 
 
 def poison(monkeypatch, bad_steps):
