@@ -160,6 +160,7 @@ def machine() -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
         "processor": processor(),
+        "instructions": instructions(),
         "load_before": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "sdmetrics", "scikit-learn", "pandas", "pyarrow")},
@@ -174,6 +175,14 @@ def processor() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def instructions() -> str:
+    """The widest vectors that torch computes with here: what times depend on beside the processor's name."""
+    import torch
+
+    bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return torch.backends.cpu.get_cpu_capability() + (" and bfloat16" if bfloat16 else "")
 
 
 def version(name: str) -> str | None:

@@ -38,7 +38,10 @@ def mean_and_range(figure: Mapping[str, float], digits: int = 3) -> str:
 
 
 def adult(results: Mapping[str, Result], *, ranges: bool = False) -> str:
-    """Every generator on Adult: ours over the seeds, peers run here, peers as published."""
+    """Every generator on Adult: ours over the seeds, peers run here, peers as published.
+
+    A peer's times stand beside ours only where one kind of machine took both.
+    """
     show = mean_and_range if ranges else lambda figure: number(figure["mean"])
     head = ["generator", *SCORES, "fit, s", "rows/s"]
     published = results.get("published", {}).get("figures", {})
@@ -50,7 +53,8 @@ def adult(results: Mapping[str, Result], *, ranges: bool = False) -> str:
         rows.append([OURS[preset], *(show(over[s]) for s in SCORES), seconds(over), speed(over)])
     for name in RUN_HERE:
         if name in results:
-            rows.append(run_here(results[name]["figures"]))
+            where = [kind(results[n]["machine"]) for n in (name, "adult") if n in results]
+            rows.append(run_here(results[name]["figures"], times=len(set(where)) == 1))
     for key, f in published.items():
         if key != "test":
             origin = "an earlier run" if key == "ctgan_tvae" else "published output"
@@ -66,12 +70,12 @@ def speed(over: Mapping[str, Mapping[str, float]]) -> str:
     return f"{over['rows_per_second']['mean']:,.0f}"
 
 
-def run_here(figures: Mapping[str, Any]) -> list[str]:
+def run_here(figures: Mapping[str, Any], *, times: bool) -> list[str]:
     """A peer that ran side by side with ours."""
     runs = figures["runs"]["peer"]
     fit, rate = (median(run[key] for run in runs) for key in ("fit_seconds", "rows_per_second"))
     scores = (number(figures["scores"]["peer"][s]) for s in SCORES)
-    return [f"{figures['peer']}, run here", *scores, f"{fit:.0f}", f"{rate:,.0f}"]
+    return [f"{figures['peer']}, run here", *scores, *([f"{fit:.0f}", f"{rate:,.0f}"] if times else ["", ""])]
 
 
 def default_table(results: Mapping[str, Result], *, ranges: bool = False) -> str:
@@ -280,12 +284,30 @@ def provenance(results: Mapping[str, Result], names: Sequence[str]) -> str:
             continue
         m, threads = results[name]["machine"], results[name]["options"]["threads"]
         where = (
-            f"{m['date']}, {m['cores']} cores ({m['processor']}), Python {m['python']}, torch {m['torch']}, "
+            f"{m['date']}, {m['cores']} cores ({kind(m)}), Python {m['python']}, torch {m['torch']}, "
             f"sdmetrics {m['sdmetrics']}, scikit-learn {m['scikit-learn']}"
         )
         what = f"`{name}` (commit {m['commit']}, threads {threads}, load {m['load_before']} before)"
         lines.setdefault(where, []).append(what)
     return "\n".join(f"- {where}: {', '.join(whats)}." for where, whats in lines.items())
+
+
+def kind(machine: Mapping[str, Any]) -> str:
+    """The processor, and its instructions where the result says which."""
+    with_ = f" with {machine['instructions']}" if "instructions" in machine else ""
+    return f"{machine['processor']}{with_}"
+
+
+def machines(results: Mapping[str, Result]) -> str:
+    """Which results came from which kind of machine; empty where all came from one."""
+    kinds: dict[str, list[str]] = {}
+    for name, result in results.items():
+        if "machine" in result:
+            kinds.setdefault(kind(result["machine"]), []).append(f"`{name}`")
+    if len(kinds) < 2:
+        return ""
+    lists = "; ".join(f"{where}: {', '.join(names)}" for where, names in kinds.items())
+    return f"Times came from several kinds of machine: compare times within a kind, ratios across. {lists}."
 
 
 def busy(results: Mapping[str, Result]) -> str:
