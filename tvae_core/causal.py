@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tvae_core.column_linear import ColumnLinear
-from tvae_core.drawing import Tables, draw_from_prior, draw_given, fit_tilt
+from tvae_core.drawing import Tables, draw_from_prior, draw_given
 from tvae_core.embedding import CodeTable, RankMaps
 from tvae_core.fine import FinePlaces
 from tvae_core.layout import Layout
@@ -25,6 +25,7 @@ from tvae_core.model import Rows
 from tvae_core.products import rounded_products
 from tvae_core.randommask import MaskPool
 from tvae_core.resampling import rows_of_a_pool
+from tvae_core.tilt import fit_tilt
 
 # Share of the training rows in which some cells are given, share in which nothing is, not even z, and share in which
 # later columns see only a prefix.

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 # Drawing under conditions costs at most about this many times what drawing without does; pooling.py has an exception.
 COST = 2.8
 MOST_PROPOSALS = 8
-CALIBRATION_ROUNDS = 4
 
 
 class Tables:
@@ -207,26 +206,6 @@ def draw_from_prior(
 
 
 @torch.no_grad()
-def fit_tilt(
-    decoder: "CausalDecoder", z: Tensor, uniforms: Tensor, margins: Sequence[Tensor], together: int
-) -> None:
-    """Make the decoder's tilt what gives rows drawn from z (rows, embedding_dim) these token shares by column.
-
-    Column by column through all rows, of which `together` are worked on at a time.
-    """
-    tables = Tables(decoder, tilted=False)
-    parts = []
-    for some, numbers in zip(z.split(together), uniforms.split(together), strict=True):
-        rows = draft(decoder, tables, numbers)
-        parts.append((rows, Lane.start(decoder, tables, decoder.base(rows.codes, some, None))))
-    for j, margin in enumerate(margins):
-        features, logits = zip(*(lane.column(j, rows.state) for rows, lane in parts), strict=True)
-        added = tables.tilt[j].copy_(tilt(torch.cat(logits), margin))
-        for (rows, _), h, part in zip(parts, features, logits, strict=True):
-            rows.place(j, h, part.add_(added))
-
-
-@torch.no_grad()
 def draw_given(
     decoder: "CausalDecoder",
     tables: Tables,
@@ -400,13 +379,3 @@ def run_ends(columns: int, steps: int | None) -> set[int]:
     """
     steps = columns if steps is None else max(1, min(columns, steps))
     return {columns * (k + 1) // steps - 1 for k in range(steps)}
-
-
-def tilt(logits: Tensor, margin: Tensor) -> Tensor:
-    """What to add to logits (rows, tokens) to give their softmax the mean `margin` (tokens,)."""
-    rows = len(logits)
-    total = torch.zeros_like(margin)
-    for _ in range(CALIBRATION_ROUNDS):
-        mean = torch.softmax(logits + total, dim=1).mean(0)
-        total += ((margin * rows + 1) / (mean * rows + 1)).log()
-    return total

@@ -35,8 +35,8 @@ STEPS, ROWS_OF_STEPS = 1_400, 20_000
 DECAY, MOST_DECAY = 0.5, 4.0
 DROPOUT, MOST_DROPOUT = 0.2, 0.3
 EVALUATION_ROWS = 4_096
-# Margins are fitted on so many rows (fewer leave more of their own chance in them: decision 2), on less where the widest
-# column's softmaxes would take more than 256 MB.
+# Margins are fitted on so many rows (fewer leave more of their own chance in them: decision 2), on fewer where the
+# widest column's softmaxes would take more than 256 MB.
 CALIBRATION_ROWS, CALIBRATION_NUMBERS = 60_000, 2**26
 # A training batch's activations hold about this many numbers each at most: 128 MB.
 BATCH_NUMBERS = 2**25

@@ -6,7 +6,6 @@ import torch
 
 from tests.core.test_model import layout_of, some_rows
 from tvae_core.causal import CausalDecoder, exclusive_sum, inclusive_sum
-from tvae_core.drawing import fit_tilt, tilt
 from tvae_core.embedding import CodeTable, rank_features
 from tvae_core.layout import ColumnLayout, Layout
 from tvae_core.likelihood import Noise, View
@@ -14,6 +13,7 @@ from tvae_core.model import Rows, initialise
 from tvae_core.prior import Prior
 from tvae_core.randommask import MaskPool
 from tvae_core.randomness import torch_generator
+from tvae_core.tilt import fit_tilt, tilt
 
 # Two categories, a number of 6 cells in 2 tokens and a missing code, and a number of 4 values.
 NUMBER = ColumnLayout(np.array([0, 0, 0, 1, 1, 1, 2]), np.array([0, 1, 2, 0, 1, 2, 0]), np.linspace(0, 1, 7))
