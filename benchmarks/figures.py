@@ -53,8 +53,7 @@ def adult(results: Mapping[str, Result], *, ranges: bool = False) -> str:
         rows.append([OURS[preset], *(show(over[s]) for s in SCORES), seconds(over), speed(over)])
     for name in RUN_HERE:
         if name in results:
-            where = [kind(results[n]["machine"]) for n in (name, "adult") if n in results]
-            rows.append(run_here(results[name]["figures"], times=len(set(where)) == 1))
+            rows.append(run_here(results[name]["figures"], times=beside_adult(results, name)))
     for key, f in published.items():
         if key != "test":
             origin = "an earlier run" if key == "ctgan_tvae" else "published output"
@@ -296,6 +295,16 @@ def kind(machine: Mapping[str, Any]) -> str:
     """The processor, and its instructions where the result says which."""
     with_ = f" with {machine['instructions']}" if "instructions" in machine else ""
     return f"{machine['processor']}{with_}"
+
+
+def beside_adult(results: Mapping[str, Result], name: str) -> bool:
+    """Whether a result's times may stand beside those of `adult`: one kind of machine took both."""
+    return "adult" not in results or kind(results[name]["machine"]) == kind(results["adult"]["machine"])
+
+
+def warnings(results: Mapping[str, Result]) -> list[str]:
+    """What a reader of the times should know."""
+    return [warning for warning in (machines(results), busy(results)) if warning]
 
 
 def machines(results: Mapping[str, Result]) -> str:

@@ -49,7 +49,7 @@ def readme(results: dict[str, figures.Result]) -> str:
     parts += section(results, "codec_speed", "**Side by side** in one run", figures.side_by_side)
     parts += section(results, "wide_tall", "**Tall tables**", lambda r: figures.scale(r, "tall"))
     parts += section(results, "ten_million", "**Ten million rows**", figures.ten_million)
-    parts += [warning for warning in (figures.machines(results), figures.busy(results)) if warning]
+    parts += figures.warnings(results)
     parts += ["[How each figure is measured](docs/benchmarks.md), with spreads, wide tables and machines."]
     return "\n\n".join(parts)
 
@@ -76,8 +76,7 @@ def details(results: dict[str, figures.Result]) -> str:
     parts += section(results, "kill_matrix", "### Faults and clusters", figures.operation)
     parts += section(results, "wide_tall", "### Wide tables", lambda r: figures.scale(r, "wide"))
     parts += picture("scale", "img")
-    warnings = [warning for warning in (figures.machines(results), figures.busy(results)) if warning]
-    parts += ["### Machines", figures.provenance(results, ORDER), *warnings]
+    parts += ["### Machines", figures.provenance(results, ORDER), *figures.warnings(results)]
     return "\n\n".join(parts)
 
 
