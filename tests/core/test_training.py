@@ -116,6 +116,13 @@ def test_a_long_gradient_is_shortened_and_keeps_its_direction(monkeypatch, gradi
     assert all_used.norm() == pytest.approx(min(longest, gradient * len(all_used) ** 0.5), rel=1e-5)
 
 
+def test_rows_of_a_fit_cut_short_still_have_the_tables_margins():
+    table = planted(1000)
+    model = TVAE(**SMALL, epochs=2, seed=2).fit(table)
+    shares = [rows["group"].value_counts(normalize=True) for rows in (model.sample(20_000, seed=5), table)]
+    assert (shares[0] - shares[1]).abs().max() < 0.02  # .05 where nothing is made up for
+
+
 def poison(monkeypatch, bad_steps):
     """Let the loss of these steps be NaN; gives the networks' weights before and after the first of them."""
     calls, weights = [], []
