@@ -50,13 +50,17 @@ def _grouped(table: pa.Table) -> pa.Table:
     return table.group_by(keys).aggregate([("rows", "sum")]).rename_columns([*keys, "rows"])
 
 
+# So many holders' values are kept of either end, in k.
+DEPTH = 100
+
+
 class Extremes:
     """The k-th smallest and the k-th largest value of a column, each holder counted once, by its own extreme."""
 
     def __init__(self, k: int) -> None:
         self.k = k
-        self._lows: _Smallest = _Smallest(2 * k)
-        self._highs: _Smallest = _Smallest(2 * k, sign=-1)
+        self._lows: _Smallest = _Smallest(DEPTH * k)
+        self._highs: _Smallest = _Smallest(DEPTH * k, sign=-1)
 
     def update(self, values: np.ndarray, holders: np.ndarray | None) -> None:
         """Take a batch's present values (n,) and their holders (n,) into account."""
@@ -78,6 +82,11 @@ class Extremes:
     def kept(self) -> tuple[Any, Any]:
         """The k-th smallest and the k-th largest value."""
         return self._lows.values[self.k - 1], self._highs.values[self.k - 1]
+
+    @property
+    def outermost(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of at most 100 k holders the smallest and the largest values, from the outermost on."""
+        return self._lows.values, self._highs.values
 
     @property
     def outside(self) -> tuple[int, int]:

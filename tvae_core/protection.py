@@ -6,7 +6,7 @@ to what is left. What the schema declares (`categories`, `minimum`, `maximum`) i
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tvae_core.arrow_types import is_text
+from tvae_core.arrow_types import is_temporal, is_text
 from tvae_core.codecs.categorical import plain_values
 from tvae_core.codecs.domain import NumberDomain
-from tvae_core.codecs.numeric import Guard
+from tvae_core.codecs.guard import Guard, Outermost
 from tvae_core.errors import DataError, SchemaError
 from tvae_core.holders import Extremes, LevelCounts
 from tvae_core.schema import ColumnKind, ColumnSchema, TableSchema, allowed_kinds
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 # Text with more distinct values than this share of its rows is free text; fewer rows than this say little.
 FREE_TEXT_SHARE, FEWEST_ROWS_FOR_TEXT = 0.5, 20
+Ends = tuple[bool, bool]  # of the lower and the upper end of a column
 NUMERIC = (ColumnKind.CONTINUOUS, ColumnKind.DATETIME)
 LEVELLED = (ColumnKind.CATEGORICAL, ColumnKind.BOOLEAN)
 
@@ -54,26 +55,34 @@ class Protection:
     """Which levels and which range of each column may be learned.
 
     k: fewest holders; 0 and 1 protect nothing. `holders` (rows,) numbers the entity behind each row, None: each row
-    stands for itself.
+    stands for itself. closed: by column, which ends of its numbers have no tail; None: no column has tails.
     """
 
-    def __init__(self, k: int, holders: np.ndarray | None = None) -> None:
+    def __init__(
+        self, k: int, holders: np.ndarray | None = None, closed: Mapping[str, Ends] | None = None
+    ) -> None:
         self.k = k
         self.holders = holders
+        self.closed = closed
         self.suppressed: dict[str, Suppressed] = {}
         self._levels: dict[str, pa.Array] = {}
         self._guards: dict[str, Guard] = {}
 
     @classmethod
     def learn(
-        cls, source: TableSource, schema: TableSchema, k: int, holders: np.ndarray | None
+        cls,
+        source: TableSource,
+        schema: TableSchema,
+        k: int,
+        holders: np.ndarray | None,
+        closed: Mapping[str, Ends] | None = None,
     ) -> "Protection":
         """Count the holders of every level and value end in one pass.
 
         `source` and `schema` are what the codecs will see. Raises DataError for a table of fewer than 2 k holders,
         SchemaError for a column of free text.
         """
-        self = cls(k if k > 1 else 0, holders)
+        self = cls(k if k > 1 else 0, holders, closed)
         if not self.k:
             return self
         levelled, numeric = self._count(source, schema)
@@ -145,14 +154,28 @@ class Protection:
             return
         declared = [_declared(column, end) for end in (column.minimum, column.maximum)]
         public = tuple(d is not None and d == seen for d, seen in zip(declared, ends.seen, strict=True))
+        outermost = [
+            None if known or closed else Outermost(values, limit)
+            for known, closed, values, limit in zip(
+                public, self._closed_ends(column), ends.outermost, declared, strict=True
+            )
+        ]
         low, high = (
             seen if known else kept for known, seen, kept in zip(public, ends.seen, ends.kept, strict=True)
         )
         verify = self.holders is not None or source.num_rows > ROWS_COUNTED_AT_ONCE
         counted = self._counter(source, column.name) if verify else None
-        self._guards[column.name] = Guard(self.k, low, high, public[0], public[1], counted)
+        self._guards[column.name] = Guard(
+            self.k, low, high, public[0], public[1], counted, (outermost[0], outermost[1])
+        )
         below, above = (0 if known else count for known, count in zip(public, ends.outside, strict=True))
         self._note(column, Suppressed(below=below, above=above))
+
+    def _closed_ends(self, column: ColumnSchema) -> Ends:
+        """Which ends of a column have no tail: dates have none, for many end when the table was made."""
+        if self.closed is None or is_temporal(column.arrow_type):
+            return True, True
+        return self.closed.get(column.name, (False, False))
 
     def _note(self, column: ColumnSchema, what: Suppressed) -> None:
         if what.dropped and not column.nullable and not is_text(column.arrow_type):

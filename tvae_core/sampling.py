@@ -69,7 +69,8 @@ def sample_blocks(
         with fast_products(device, exact=True):
             encoded = draw_block(networks, codec, request, block, device, way)
         places = numpy_generator(request.seed, "place in code", block).random((size, len(codec.codecs)))
-        places = places[: len(encoded)]
+        common = numpy_generator(request.seed, "place in tails", block).random(size)
+        places = codec.align_tails(encoded.codes, places[: len(encoded)], common[: len(encoded)])
         if request.given is not None:
             places = request.given.narrow(encoded.codes, places)
         low, high = max(request.first, start), min(end, start + size)

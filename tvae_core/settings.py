@@ -49,6 +49,8 @@ class ModelSettings:
     max_categories: most levels a categorical column may have.
     protect_k: what fewer than this many rows (entities, where the schema names one) hold is never learned: rare
         categories, extreme values, rare repeated values; 0 and 1 switch the protection off.
+    tails: whether numbers beyond what protect_k keeps are drawn, from their mean distance alone; False ends a column at
+        the last value that is kept. Default preset only.
     epsilon: differential privacy of every row within this epsilon; None trains without it. Default preset only.
     delta: its delta; None takes 1e-5, or rows ** -1.1 where that is less.
     max_grad_norm: what a row's gradient is clipped to under differential privacy.
@@ -71,6 +73,7 @@ class ModelSettings:
     bins: int | None = None
     max_categories: int = 20_000
     protect_k: int = 10
+    tails: bool = True
     epsilon: float | None = None
     delta: float | None = None
     max_grad_norm: float | None = None
@@ -85,6 +88,8 @@ class ModelSettings:
             dims = getattr(self, name)
             if dims is not None:
                 object.__setattr__(self, name, _check_dims(name, dims))
+        if not isinstance(self.tails, bool):
+            raise SettingsError(f"tails must be true or false, but it is a {type(self.tails).__name__}")
         if self.preset not in PRESETS:
             raise SettingsError(f"preset must be one of {', '.join(PRESETS)}, but it is {self.preset!r}")
 

@@ -21,7 +21,7 @@ from tvae_core.codecs import (
 from tvae_core.codecs.categorical import plain_values
 from tvae_core.errors import DataError, SchemaError
 from tvae_core.layout import Layout
-from tvae_core.protection import Protection
+from tvae_core.protection import Ends, Protection
 from tvae_core.randomness import numpy_generator, seed_sequence
 from tvae_core.schema import ColumnKind, ColumnSchema, TableSchema, refuse_unsupported
 from tvae_core.settings import ModelSettings
@@ -75,14 +75,17 @@ class TableCodec:
         *,
         seed: int,
         holders: np.ndarray | None = None,
+        closed: Mapping[str, Ends] | None = None,
     ) -> "TableCodec":
         """Learn every column's codec; nothing that fewer than `settings.protect_k` holders share (see `Protection`).
 
-        holders (rows,): the number of the entity behind each row; None: each row stands for itself.
+        holders (rows,): the number of the entity behind each row; None: each row stands for itself. closed: by column,
+        which of its ends nothing may be drawn beyond.
         Raises SchemaError when the table's columns are not the schema's, DataError when they can't be learned.
         """
         check_columns(source.schema, schema)
-        protection = Protection.learn(source, schema, settings.protect_k, holders)
+        ends = (closed or {}) if settings.tails else None
+        protection = Protection.learn(source, schema, settings.protect_k, holders, ends)
         columns = collect(source, seed=seed)
         codecs = []
         for number, column in enumerate(schema.columns):
@@ -135,6 +138,19 @@ class TableCodec:
             arrays.append(codec.decode(codes, scalars, draws[:, place], first_row))
             modelled, scalar = modelled + bool(layout.codes), scalar + layout.scalars
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def align_tails(self, codes: np.ndarray, draws: np.ndarray, common: np.ndarray) -> np.ndarray:
+        """Draws (rows, all columns) with the row's `common` one (rows,) wherever a code (rows, columns) has a tail.
+
+        So a row that lies beyond the ends of several columns lies about as far beyond each: values that go together
+        do so in the tails too.
+        """
+        draws, columns = draws.copy(), [codec.name for codec in self.codecs]
+        for place, codec in enumerate(self.modelled):
+            for tail in getattr(codec, "tails", ()):
+                rows = codes[:, place] == tail.code
+                draws[rows, columns.index(codec.name)] = common[rows] if tail.above else 1.0 - common[rows]
+        return draws
 
     def barred_tokens(self, *, present: bool) -> dict[int, list[int]]:
         """By modelled column, the tokens that are never drawn: pooled levels, and with `present` missing values.

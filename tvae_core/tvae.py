@@ -109,7 +109,14 @@ class TVAE:
         if settings.protect_k > 1:
             modelled = regenerate_entity(modelled, self.schema_.entity)
         reduced = self.constraints_.reduce(source, modelled)
-        self.codec_ = TableCodec.fit(reduced, modelled, settings, seed=self.seed, holders=holders)
+        self.codec_ = TableCodec.fit(
+            reduced,
+            modelled,
+            settings,
+            seed=self.seed,
+            holders=holders,
+            closed=self.constraints_.closed_ends(),
+        )
         held_back = hold_back(source, self.schema_, settings.validation_fraction or 0.0, self.seed)
         self.settings_ = size_to_table(settings, int((~held_back).sum()), len(self.codec_.modelled))
         with encoded_table(self.codec_, reduced, stage_rows(on_rows, "encode")) as table:

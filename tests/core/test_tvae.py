@@ -69,9 +69,12 @@ def test_planted_structure_comes_back(preset, epochs, slack):
 def test_sampled_columns_keep_types_range_and_decimals(fitted):
     real, out = planted(), fitted.sample(3000)
     assert out.dtypes.to_dict() == real.dtypes.to_dict()
-    for column in ("amount", "count"):
-        assert real[column].min() <= out[column].min()
-        assert out[column].max() <= real[column].max()
+    codecs = {codec.name: codec for codec in fitted.codec_.codecs}
+    for column, unit in (("amount", 100), ("count", 1)):
+        low, high = codecs[column].span()
+        assert low / unit <= out[column].min()
+        assert out[column].max() <= high / unit
+        assert high / unit <= 1.1 * real[column].max()
     present = out.amount.dropna().to_numpy()
     assert np.array_equal(present, np.round(present, 2))
 

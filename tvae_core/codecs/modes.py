@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tvae_core.codecs.domain import NumberDomain
-from tvae_core.codecs.numeric import Guard
+from tvae_core.codecs.guard import Guard
 from tvae_core.errors import DataError
 from tvae_core.layout import ColumnLayout
 

@@ -2,11 +2,12 @@
 
 A column with few distinct values gets a code for each. Otherwise values that many rows share (the zeros of a
 zero-inflated column) are atoms, and the rest is cut at quantiles into cells, several of which make one token. A value
-is drawn back evenly from its cell, so no value leaves the range that training covered.
+is drawn back evenly from its cell, so no value leaves the range that training covered; where the range was cut because
+too few hold what lies beyond, the code at its end also stands for a tail (`tails.py`).
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cached_property
 from typing import Any
@@ -17,10 +18,11 @@ import pyarrow as pa
 from tvae_core.arrow_types import is_temporal
 from tvae_core.codecs.asked import typed_values
 from tvae_core.codecs.domain import NumberDomain, grid_of
+from tvae_core.codecs.guard import LARGEST, Guard
+from tvae_core.codecs.tails import Tail, inner_window, inside
 from tvae_core.errors import DataError
 from tvae_core.layout import ColumnLayout
 
-LARGEST = 2**63 - 1
 LEAST, MOST = Decimal(-LARGEST - 1), Decimal(LARGEST)
 # Up to this many distinct values, each is a code of its own; in a small table only while a value stands for several
 # rows, for a code per row would be learned by heart.
@@ -38,49 +40,12 @@ SHARE_FOR_CELLS = 0.01
 
 
 @dataclass(frozen=True)
-class Guard:
-    """What may be learned of a numeric column: values of at least `k` holders, inside [low, high].
-
-    low, high: numbers of the domain without decimals. Where `public_low` or `public_high` is set that end is declared
-    and kept. count: the holders of values (n,) over the whole table -> (n,); None: the rows that `fit` sees count.
-    """
-
-    k: int
-    low: int | float
-    high: int | float
-    public_low: bool = False
-    public_high: bool = False
-    count: Callable[[NumberDomain, np.ndarray], np.ndarray] | None = None
-
-    def limits(self, domain: NumberDomain) -> tuple[int | float, int | float]:
-        """low and high as numbers of the column's own domain."""
-        if domain.decimals is None:
-            return self.low, self.high
-        return tuple(int(np.rint(end * 10.0**domain.decimals)) for end in (self.low, self.high))  # type: ignore[return-value]
-
-    def held(self, domain: NumberDomain, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Which values (n,), held by `rows` (n,) rows, at least k holders share -> (n,) bool."""
-        enough = rows >= self.k
-        if self.count is not None and enough.any():
-            enough[enough] = self.count(domain, values[enough]) >= self.k
-        return enough
-
-    def trim(self, domain: NumberDomain, numbers: np.ndarray) -> np.ndarray:
-        """Numbers clipped to [low, high] and to their own k-th smallest and largest."""
-        low, high = self.limits(domain)
-        ordered = np.sort(numbers)
-        if len(ordered) >= 2 * self.k:  # fewer only in a sample of a larger table, whose own limits hold
-            low = low if self.public_low else max(low, ordered[self.k - 1])
-            high = high if self.public_high else min(high, ordered[-self.k])
-        return np.clip(numbers, low, high)
-
-
-@dataclass(frozen=True)
 class NumericCodec:
     """Codes: atoms ascending, then cells ascending, then missing where it was seen.
 
     `atoms` (A,) are single values; cell i covers [edges[i], edges[i + 1]); both in the domain's numbers, integers on a
-    grid of `step`. `ranks` (A + cells,) is each code's middle rank among the training values, in [0, 1].
+    grid of `step`. `ranks` (A + cells,) is each code's middle rank among the training values, in [0, 1]. `tails`: what
+    lies beyond the ends.
     """
 
     domain: NumberDomain
@@ -90,6 +55,7 @@ class NumericCodec:
     fine: int
     missing: bool
     step: int = 1
+    tails: tuple[Tail, ...] = ()
 
     @property
     def name(self) -> str:
@@ -120,7 +86,8 @@ class NumericCodec:
         """Learn atoms and cells from a column's values. Raises DataError for values that have no place.
 
         With a `guard` no atom and no end of the cells is a value of fewer than its k holders, and every edge between
-        cells is a mean of k values; rarer values are encoded as the nearest that has a place.
+        cells is a mean of k values; rarer values are encoded as the nearest that has a place, and of those beyond the
+        ends no more is known than how far they lie from it on average.
         """
         domain = NumberDomain.of(name, array)
         numbers, missing = domain.to_numbers(array)
@@ -145,7 +112,28 @@ class NumericCodec:
             step=step,
         )
         ranks = middle_ranks(np.sort(numbers), atoms, edges)
-        return cls(domain, atoms, edges, ranks, fine, bool(missing.any()) or not len(numbers), step)
+        codec = cls(domain, atoms, edges, ranks, fine, bool(missing.any()) or not len(numbers), step)
+        return codec if guard is None else replace(codec, tails=codec._tails(numbers, guard))
+
+    def _tails(self, numbers: np.ndarray, guard: Guard) -> tuple[Tail, ...]:
+        """Of training's numbers (n,), what the guard tells of those beyond either end.
+
+        A column without cells holds few values, scores and counts among them, and no others are made up for it.
+        """
+        if not self.cells:
+            return ()
+        codes, tails = self._nearest(numbers), []
+        for above, end in zip((False, True), self._ends(), strict=True):
+            beyond = numbers > end if above else numbers < end
+            code = codes[beyond].max(initial=-1)
+            holds_end = code >= 0 and self._nearest(np.array([end], numbers.dtype))[0] == code
+            tail = guard.tail(self.domain, end, above=above, step=self.step) if holds_end else None
+            if tail is not None:
+                share = float(beyond.sum() / (codes == code).sum())
+                tails.append(
+                    Tail(int(code), above, end.item(), share, *tail, self.step * self.domain.integral)
+                )
+        return tuple(tails)
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Codes. A value outside every cell goes to the nearest; missing is the last code."""
@@ -175,10 +163,13 @@ class NumericCodec:
     def decode(self, codes: np.ndarray, scalars: np.ndarray, draws: np.ndarray, first_row: int) -> pa.Array:
         """Atoms as they are, cells evenly at `draws`, missing as null."""
         numbers = np.zeros(len(codes), self.atoms.dtype)
+        places = inside(self.tails, codes, draws)
         is_atom = codes < len(self.atoms)
         numbers[is_atom] = self.atoms[codes[is_atom]]
         in_cell = ~is_atom & (codes < len(self.atoms) + self.cells)
-        numbers[in_cell] = self._draw(codes[in_cell] - len(self.atoms), draws[in_cell])
+        numbers[in_cell] = self._draw(codes[in_cell] - len(self.atoms), places[in_cell])
+        for tail in self.tails:
+            tail.put_into(numbers, codes, draws)
         return self.domain.to_array(numbers, codes >= len(self.atoms) + self.cells)
 
     def _draw(self, cell: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -190,7 +181,14 @@ class NumericCodec:
         return low + np.minimum((draws * steps).astype(np.int64), steps - 1) * self.step
 
     def span(self) -> tuple[Any, Any]:
-        """The smallest and largest number that the column can take."""
+        """The smallest and largest number that the column can take, tails included."""
+        low, high = self._ends()
+        for tail in self.tails:
+            low, high = (low, tail.farthest) if tail.above else (tail.farthest, high)
+        return low, high
+
+    def _ends(self) -> tuple[Any, Any]:
+        """The smallest and largest number that has a place of its own."""
         ends = np.concatenate(
             [self.atoms, self.edges[:1], self.edges[-1:] - (self.step if self.domain.integral else 0)]
         )
@@ -228,7 +226,24 @@ class NumericCodec:
         place = (numbers[in_cell] - low) / width
         size = self.step / width if self.domain.integral else 0.0
         windows[present[in_cell]] = np.stack([place, np.minimum(place + size, 1.0)], axis=1)
+        for code in {tail.code for tail in self.tails}:
+            rows = codes[present] == code
+            ends = [self._below(code, numbers[rows], inclusive=inclusive) for inclusive in (False, True)]
+            windows[present[rows]] = np.stack(ends, axis=1)
         return windows
+
+    def _below(self, code: int, numbers: np.ndarray, *, inclusive: bool) -> np.ndarray:
+        """The share of draws from a code with tails that give a value below (or at) each of `numbers` (n,)."""
+        if code < len(self.atoms):
+            within = (self.atoms[code] <= numbers if inclusive else self.atoms[code] < numbers).astype(float)
+        else:
+            start, end = self.edges[code - len(self.atoms) :][:2]
+            past = numbers - start + (self.step if inclusive and self.domain.integral else 0)
+            within = np.clip(past / float(end - start), 0.0, 1.0)
+        low, high = inner_window(self.tails, code)
+        tails = [tail.below(numbers, inclusive=inclusive) for tail in self.tails if tail.code == code]
+        out: np.ndarray = within * (high - low) + sum(tails)
+        return out
 
     def shares_of_range(self, low: Any, high: Any) -> tuple[np.ndarray, np.ndarray]:
         """How much of each code lies in [low, high] (None: open), and between which draws: (codes,), (codes, 2)."""
@@ -249,6 +264,11 @@ class NumericCodec:
             cells = slice(len(self.atoms), len(self.atoms) + self.cells)
             shares[cells] = np.maximum(last - first, 0.0)
             windows[cells] = np.stack([first, np.maximum(first, last)], axis=1)
+        for code in {tail.code for tail in self.tails}:
+            first = self._below(code, np.array([low]), inclusive=False)[0]
+            last = self._below(code, np.array([high]), inclusive=True)[0]
+            shares[code] = max(last - first, 0.0)
+            windows[code] = first, max(first, last)
         return shares, windows
 
     def to_dict(self) -> dict[str, Any]:
@@ -256,6 +276,7 @@ class NumericCodec:
         return {
             "codec": "numeric", **self.domain.to_dict(), "atoms": self.atoms.tolist(), "edges": self.edges.tolist(),
             "ranks": self.ranks.tolist(), "fine": self.fine, "missing": self.missing, "step": self.step,
+            "tails": [tail.to_dict() for tail in self.tails],
         }  # fmt: skip
 
     @classmethod
@@ -265,8 +286,10 @@ class NumericCodec:
         dtype = np.int64 if domain.integral else np.float64
         atoms, edges = np.array(plain["atoms"], dtype), np.array(plain["edges"], dtype)
         ranks = np.array(plain["ranks"], np.float64)
+        # Generators of before there were tails have none.
+        tails = tuple(Tail.from_dict(tail) for tail in plain.get("tails", ()))
         return cls(
-            domain, atoms, edges, ranks, int(plain["fine"]), bool(plain["missing"]), int(plain["step"])
+            domain, atoms, edges, ranks, int(plain["fine"]), bool(plain["missing"]), int(plain["step"]), tails
         )
 
 

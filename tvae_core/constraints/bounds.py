@@ -1,4 +1,4 @@
-"""A column inside fixed bounds. By construction: no codec draws a value outside the training range."""
+"""A column inside fixed bounds. By construction: no codec draws beyond an end that a range sets."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

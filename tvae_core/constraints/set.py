@@ -13,6 +13,7 @@ from tvae_core.arrow_types import parse_type
 from tvae_core.codecs.categorical import plain_values
 from tvae_core.constraints import constraint_to_dict, constraints_from_list, in_restoring_order
 from tvae_core.constraints.base import Columns, FittedConstraint, present_in, without
+from tvae_core.constraints.bounds import Range
 from tvae_core.constraints.unique import Unique
 from tvae_core.given import with_known
 from tvae_core.schema import TableSchema
@@ -69,6 +70,19 @@ class ConstraintSet:
         changes = {n: a for fitted in self.fitted for n, a in fitted.reduce(columns).items()}
         kept = {name: changes.get(name, array) for name, array in columns.items()}
         return {name: array for name, array in kept.items() if array is not None}
+
+    def closed_ends(self) -> dict[str, tuple[bool, bool]]:
+        """By column, which ends a constraint builds on: nothing may be drawn beyond those."""
+        ends: dict[str, tuple[bool, bool]] = {}
+        for fitted in self.fitted:
+            declared = fitted.declared
+            own = (True, True)
+            if isinstance(declared, Range):
+                own = declared.minimum is not None, declared.maximum is not None
+            for name in {*declared.reads, *declared.writes}:
+                before = ends.get(name, (False, False))
+                ends[name] = before[0] or own[0], before[1] or own[1]
+        return ends
 
     @property
     def unique(self) -> list[Unique]:

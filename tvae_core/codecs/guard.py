@@ -1,0 +1,116 @@
+"""What may be learned of a column of numbers, and what of the values beyond its protected ends."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from tvae_core.codecs.domain import NumberDomain
+from tvae_core.codecs.tails import exponential
+
+LARGEST = 2**63 - 1
+# A mean over fewer holders than this is too near to a single one's value.
+FEWEST_IN_MEAN = 4
+# Where shares and percentages end. Values spread evenly up to there have half of the way as their mean distance, give
+# or take a fifth for nine of them: a tail that has so many of its means left until there may end there.
+NATURAL_ENDS, MEANS_TO_THE_END = (1, 100), 1.25
+
+
+@dataclass(frozen=True)
+class Outermost:
+    """Of each holder the outermost value on one side of a column, from the outermost on (n,).
+
+    limit: a declared end that nothing passes, or None; both in numbers of the domain without decimals.
+    """
+
+    values: np.ndarray
+    limit: int | float | None = None
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What may be learned of a numeric column: values of at least `k` holders, inside [low, high].
+
+    low, high: numbers of the domain without decimals. Where `public_low` or `public_high` is set that end is declared
+    and kept. count: the holders of values (n,) over the whole table -> (n,); None: the rows that `fit` sees count.
+    outermost: what a tail below and one above are fitted to; None where there is none.
+    """
+
+    k: int
+    low: int | float
+    high: int | float
+    public_low: bool = False
+    public_high: bool = False
+    count: Callable[[NumberDomain, np.ndarray], np.ndarray] | None = None
+    outermost: tuple[Outermost | None, Outermost | None] = (None, None)
+
+    def limits(self, domain: NumberDomain) -> tuple[int | float, int | float]:
+        """low and high as numbers of the column's own domain."""
+        low, high = in_units(domain, np.array([self.low, self.high]))
+        return low.item(), high.item()
+
+    def held(self, domain: NumberDomain, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Which values (n,), held by `rows` (n,) rows, at least k holders share -> (n,) bool."""
+        enough = rows >= self.k
+        if self.count is not None and enough.any():
+            enough[enough] = self.count(domain, values[enough]) >= self.k
+        return enough
+
+    def trim(self, domain: NumberDomain, numbers: np.ndarray) -> np.ndarray:
+        """Numbers clipped to [low, high] and to their own k-th smallest and largest."""
+        low, high = self.limits(domain)
+        ordered = np.sort(numbers)
+        if len(ordered) >= 2 * self.k:  # fewer only in a sample of a larger table, whose own limits hold
+            low = low if self.public_low else max(low, ordered[self.k - 1])
+            high = high if self.public_high else min(high, ordered[-self.k])
+        return np.clip(numbers, low, high)
+
+    def tail(
+        self, domain: NumberDomain, end: int | float, *, above: bool, step: int
+    ) -> tuple[float, float] | None:
+        """Scale and length of an exponential of the values beyond `end`, or None where nothing is drawn there.
+
+        All that is learned of those values is their mean distance from the end, over at least k - 1 holders beside the
+        one who holds the end, and counting none for more than the others together.
+        """
+        outermost = self.outermost[above]
+        if outermost is None:
+            return None
+        values = in_units(domain, outermost.values)
+        distances = (values - end if above else end - values).astype(np.float64)
+        distances = distances[distances > 0]
+        if not max(self.k - 1, FEWEST_IN_MEAN) <= len(distances) < len(values):
+            return None
+        distances[0] = min(distances[0], distances[1:].sum())
+        mean = float(distances.mean())
+        room = self._room(domain, end, mean, above=above)
+        if domain.integral:
+            room, mean = room // step * step, mean - step / 2  # distances are rounded up to the grid
+        scale, most = exponential(mean, len(distances))
+        return (scale, min(most, float(room))) if room > 0 else None
+
+    def _room(self, domain: NumberDomain, end: int | float, mean: float, *, above: bool) -> float:
+        """How far a tail of this mean distance may reach: to a declared or natural end, or what int64 can hold."""
+        outermost, unit = self.outermost[above], 10.0 ** decimals_in(domain)
+        assert outermost is not None
+        ends = [] if outermost.limit is None else [float(in_units(domain, np.array([outermost.limit]))[0])]
+        if end <= 0 if above else end >= 0:
+            ends.append(0.0)
+        if above and self.limits(domain)[0] >= 0:
+            nearest = end + MEANS_TO_THE_END * mean
+            ends += [natural * unit for natural in NATURAL_ENDS if nearest <= natural * unit]
+        largest = float(LARGEST // 2) if domain.integral else np.inf
+        return min([largest - abs(end), *(abs(e - end) for e in ends)])
+
+
+def in_units(domain: NumberDomain, numbers: np.ndarray) -> np.ndarray:
+    """Numbers (n,) of a domain without decimals as the domain's own."""
+    if domain.decimals is None:
+        return numbers
+    return np.rint(numbers * 10.0**domain.decimals).astype(np.int64)
+
+
+def decimals_in(domain: NumberDomain) -> int:
+    """How many decimals one of the domain's numbers has: a one stands for 10 ** -decimals."""
+    return domain.type.scale if pa.types.is_decimal(domain.type) else domain.decimals or 0
