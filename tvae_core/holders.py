@@ -50,8 +50,8 @@ def _grouped(table: pa.Table) -> pa.Table:
     return table.group_by(keys).aggregate([("rows", "sum")]).rename_columns([*keys, "rows"])
 
 
-# So many holders' values are kept of either end, in k.
-DEPTH = 100
+# Of so many holders the outermost values are kept, or of 2 k where that is more.
+KEPT = 1_000
 
 
 class Extremes:
@@ -59,8 +59,8 @@ class Extremes:
 
     def __init__(self, k: int) -> None:
         self.k = k
-        self._lows: _Smallest = _Smallest(DEPTH * k)
-        self._highs: _Smallest = _Smallest(DEPTH * k, sign=-1)
+        self._lows: _Smallest = _Smallest(max(2 * k, KEPT))
+        self._highs: _Smallest = _Smallest(max(2 * k, KEPT), sign=-1)
 
     def update(self, values: np.ndarray, holders: np.ndarray | None) -> None:
         """Take a batch's present values (n,) and their holders (n,) into account."""
@@ -85,7 +85,7 @@ class Extremes:
 
     @property
     def outermost(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of at most 100 k holders the smallest and the largest values, from the outermost on."""
+        """Of many holders the smallest and the largest values, from the outermost on."""
         return self._lows.values, self._highs.values
 
     @property

@@ -125,6 +125,30 @@ def test_tails_stop_at_declared_and_natural_ends():
     assert protected(positive, maximum=float(positive.max())).span()[1] == positive.max()
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array(np.minimum(HEAVY * 4000, 32_767 - np.arange(3000)), pa.float64()).cast(
+            pa.int16(), safe=False
+        ),
+        pa.array(np.minimum(HEAVY * 2000, 65_535 - np.arange(3000)), pa.float64()).cast(
+            pa.uint16(), safe=False
+        ),
+        pa.array(HEAVY / HEAVY.max() * 3e38, pa.float32()),
+        pa.array(HEAVY / HEAVY.max() * 1e306),
+        pa.array(np.round(HEAVY * 40, 1).tolist()).cast(pa.decimal128(6, 2)),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_tails_stay_inside_the_type(values):
+    codec = protected(values)
+    codes = np.repeat([tail.code for tail in codec.tails], 500)
+    out = codec.decode(codes, np.zeros((len(codes), 0)), np.tile(even(500), len(codec.tails)), 0)
+    assert len(codec.tails)
+    assert out.type == values.type
+    assert np.isfinite(out.cast(pa.float64()).to_numpy()).all()
+
+
 def test_no_tail_where_few_or_nobody_lies_beyond_or_values_are_few():
     ages = np.minimum(HEAVY, np.sort(HEAVY)[-2 * K])  # the largest is held by many
     assert [tail.above for tail in protected(ages).tails] == [False]
@@ -183,7 +207,18 @@ def test_tails_survive_json_and_older_generators_have_none():
 
 
 @pytest.mark.parametrize(
-    "change", [{"share": 1.5}, {"scale": 0.0}, {"most": float("inf")}, {"unknown": 1}, {"share": None}]
+    "change",
+    [
+        {"share": 1.5},
+        {"share": None},
+        {"scale": 0.0},
+        {"most": float("inf")},
+        {"unknown": 1},
+        {"code": 10**6},
+        {"end": "far"},
+        {"above": 1},
+        {"step": -1},
+    ],
 )
 def test_a_tail_that_makes_no_sense_is_refused(change):
     plain = protected(HEAVY).to_dict()

@@ -34,6 +34,25 @@ class NumberDomain:
         """Whether the numbers are int64 (float64 otherwise)."""
         return not pa.types.is_floating(self.type) or self.decimals is not None
 
+    @property
+    def places(self) -> int:
+        """How many decimals the numbers stand for: one of them is worth 10 ** -places."""
+        return int(self.type.scale) if pa.types.is_decimal(self.type) else self.decimals or 0
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Numbers between these the column's type can hold; with decimals, those that float64 writes exactly."""
+        if pa.types.is_decimal(self.type):
+            return -(10.0**self.type.precision) + 1, 10.0**self.type.precision - 1
+        if self.decimals is not None:
+            return -float(EXACT_IN_FLOAT), float(EXACT_IN_FLOAT)
+        if pa.types.is_floating(self.type):
+            largest = float(np.finfo(self.type.to_pandas_dtype()).max) / 2
+            return -largest, largest
+        # Half of int64 leaves room for differences; dates and times are counted in it too.
+        own = np.iinfo(self.type.to_pandas_dtype() if pa.types.is_integer(self.type) else np.int64)
+        return float(max(int(own.min), -(2**62))), float(min(int(own.max), 2**62))
+
     @classmethod
     def of(cls, name: str, array: pa.Array | pa.ChunkedArray) -> "NumberDomain":
         """The domain for a column with these values. Raises DataError for infinities."""

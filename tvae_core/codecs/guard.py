@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from tvae_core.codecs.domain import NumberDomain
 from tvae_core.codecs.tails import exponential
@@ -88,11 +87,11 @@ class Guard:
         if domain.integral:
             room, mean = room // step * step, mean - step / 2  # distances are rounded up to the grid
         scale, most = exponential(mean, len(distances))
-        return (scale, min(most, float(room))) if room > 0 else None
+        return (scale, min(most, float(room))) if room > 0 and np.isfinite(most) else None
 
     def _room(self, domain: NumberDomain, end: int | float, mean: float, *, above: bool) -> float:
-        """How far a tail of this mean distance may reach: to a declared or natural end, or what int64 can hold."""
-        outermost, unit = self.outermost[above], 10.0 ** decimals_in(domain)
+        """How far a tail of this mean distance may reach: to a declared, a natural, or the type's own end."""
+        outermost, unit = self.outermost[above], 10.0**domain.places
         assert outermost is not None
         ends = [] if outermost.limit is None else [float(in_units(domain, np.array([outermost.limit]))[0])]
         if end <= 0 if above else end >= 0:
@@ -100,8 +99,8 @@ class Guard:
         if above and self.limits(domain)[0] >= 0:
             nearest = end + MEANS_TO_THE_END * mean
             ends += [natural * unit for natural in NATURAL_ENDS if nearest <= natural * unit]
-        largest = float(LARGEST // 2) if domain.integral else np.inf
-        return min([largest - abs(end), *(abs(e - end) for e in ends)])
+        ends.append(domain.limits[above])
+        return min(e - end if above else end - e for e in ends)
 
 
 def in_units(domain: NumberDomain, numbers: np.ndarray) -> np.ndarray:
@@ -109,8 +108,3 @@ def in_units(domain: NumberDomain, numbers: np.ndarray) -> np.ndarray:
     if domain.decimals is None:
         return numbers
     return np.rint(numbers * 10.0**domain.decimals).astype(np.int64)
-
-
-def decimals_in(domain: NumberDomain) -> int:
-    """How many decimals one of the domain's numbers has: a one stands for 10 ** -decimals."""
-    return domain.type.scale if pa.types.is_decimal(domain.type) else domain.decimals or 0

@@ -128,8 +128,8 @@ class NumericCodec:
             code = codes[beyond].max(initial=-1)
             holds_end = code >= 0 and self._nearest(np.array([end], numbers.dtype))[0] == code
             tail = guard.tail(self.domain, end, above=above, step=self.step) if holds_end else None
-            if tail is not None:
-                share = float(beyond.sum() / (codes == code).sum())
+            share = float(beyond.sum() / max(1, (codes == code).sum()))
+            if tail is not None and share < 1:
                 tails.append(
                     Tail(int(code), above, end.item(), share, *tail, self.step * self.domain.integral)
                 )
@@ -288,9 +288,12 @@ class NumericCodec:
         ranks = np.array(plain["ranks"], np.float64)
         # Generators of before there were tails have none.
         tails = tuple(Tail.from_dict(tail) for tail in plain.get("tails", ()))
-        return cls(
+        codec = cls(
             domain, atoms, edges, ranks, int(plain["fine"]), bool(plain["missing"]), int(plain["step"]), tails
         )
+        if any(not 0 <= tail.code < len(atoms) + codec.cells for tail in tails):
+            raise ValueError("a tail belongs to a code of the column")
+        return codec
 
 
 def split_atoms(

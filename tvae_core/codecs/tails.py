@@ -79,8 +79,11 @@ class Tail:
     def from_dict(cls, plain: Mapping[str, Any]) -> "Tail":
         """Rebuild what `to_dict` wrote. Raises ValueError for numbers that no tail has."""
         tail = cls(**plain)
-        if not (0 < tail.share < 1 and 0 < tail.scale < math.inf and 0 < tail.most < math.inf):
-            raise ValueError("a tail needs a share between 0 and 1 and a finite scale and length")
+        numbers = (tail.end, tail.share, tail.scale, tail.most, tail.step)
+        if not all(math.isfinite(number) for number in numbers) or not isinstance(tail.above, bool):
+            raise ValueError("a tail is made of finite numbers, above or below")
+        if not (0 < tail.share < 1 and tail.scale > 0 and tail.most > 0 and tail.step >= 0):
+            raise ValueError("a tail needs a share between 0 and 1 and a positive scale and length")
         return tail
 
 
