@@ -46,10 +46,11 @@ def fit_generator(
 
 
 def read_privacy(uri: str) -> dict[str, Any]:
-    """How the stored generator at `uri` protects the people in its table: `protect_k`, `suppressed`, and
+    """How the stored generator at `uri` protects the people in its table: `protect_k`, `suppressed`, `tails`, and
     `differential_privacy`, what the accountant says of a private fit (None of others).
 
-    suppressed: by column, how much was withheld, as counts (`tvae_core.protection.Suppressed`), never values.
+    suppressed: by column, how much was withheld, as counts (`tvae_core.protection.Suppressed`), never values. tails:
+    the columns of whose extreme values the mean distance from the last one kept was learned.
     """
     root, key = split_uri(uri)
     store = open_store(root)
@@ -57,6 +58,7 @@ def read_privacy(uri: str) -> dict[str, Any]:
     return {
         "protect_k": settings["settings"].get("protect_k", 0),
         "suppressed": codecs.get("suppressed", {}),
+        "tails": [column["name"] for column in codecs["columns"] if column.get("tails")],
         "differential_privacy": settings.get("privacy"),
     }
 

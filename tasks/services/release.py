@@ -73,9 +73,12 @@ def withheld(privacy: dict[str, Any]) -> str:
     entries = privacy["suppressed"].values()
     levels, rows = (sum(entry[key] for entry in entries) for key in ("levels", "rows"))
     clipped = sum(entry["below"] + entry["above"] for entry in entries)
+    tails = len(privacy.get("tails", ()))
+    columns = "column" if tails == 1 else "columns"
+    known = f" (of {tails} {columns} their mean distance is known)" if tails else ""
     return (
         f"what fewer than {privacy['protect_k']} hold: {levels:,} categories ({rows:,} cells), "
-        f"{clipped:,} extreme values"
+        f"{clipped:,} extreme values{known}"
     )
 
 

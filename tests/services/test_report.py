@@ -39,6 +39,8 @@ SCHEMA = TableSchema(
     entity="person",
 )
 WITHHELD = {"levels": 2, "rows": 13, "below": 0, "above": 0, "dropped": False}
+CLIPPED = {"levels": 0, "rows": 0, "below": 9, "above": 9, "dropped": False}
+PRIVACY = {"protect_k": 10, "suppressed": {"town": WITHHELD, "income": CLIPPED}, "tails": ["income"]}
 PLANTED = ("Nowhereville", "Oneshire", "777,123", "777123", "41,317", "41317", "-918", "2091", "1871")
 
 
@@ -107,7 +109,7 @@ def findings() -> Findings:
     ]
     return Findings(
         "people 1", scores.to_dict(), scores.evidence, decide(scores.figures, rules).to_dict(), history=history,
-        facts={"privacy": {"protect_k": 10, "suppressed": {"town": WITHHELD}}, "seed": 7},
+        facts={"privacy": PRIVACY, "seed": 7},
         constraints=["a <= b"], command="tvae run people.yaml",
     )  # fmt: skip
 
@@ -260,6 +262,7 @@ def test_figures_stand_beside_their_interval_floor_and_ceiling(page: str) -> Non
     assert re.search(r"0\.950 0\.980 0\.990", text)
     assert "it needs &lt;a&gt; &amp; holdout" in page
     assert "2 rare categories pooled (13 cells)" in page
+    assert "18 extreme values clipped, known by their mean distance alone" in page
 
 
 def test_an_attack_is_said_to_beat_its_control_only_when_its_whole_interval_does(findings: Findings) -> None:

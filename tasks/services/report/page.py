@@ -164,9 +164,11 @@ def never_learned(privacy: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the generator's protection withheld from training: column, and how much, in words."""
     out = []
     for column, entry in privacy.get("suppressed", {}).items():
+        known = ", known by their mean distance alone" if column in privacy.get("tails", ()) else ""
+        clipped = entry["below"] + entry["above"]
         parts = [
             (entry["levels"], f"{entry['levels']:,} rare categories pooled ({entry['rows']:,} cells)"),
-            (entry["below"] + entry["above"], f"{entry['below'] + entry['above']:,} extreme values clipped"),
+            (clipped, f"{clipped:,} extreme values clipped{known}"),
             (entry["dropped"], "nothing could be kept: the column is made anew, or missing"),
         ]
         out.append((column, "; ".join(text for there, text in parts if there)))
