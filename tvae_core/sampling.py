@@ -7,12 +7,14 @@ which batches they are handed out, or which process draws which block.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from tvae_core.causal import CausalDecoder
+from tvae_core.crew import crew
 from tvae_core.drawing import Tables
 from tvae_core.given import Given, GivenConditions, GivenFrame
 from tvae_core.layout import Layout
@@ -61,21 +63,32 @@ class Request:
 def sample_blocks(
     networks: Networks, codec: TableCodec, request: Request, device: torch.device, way: "Way"
 ) -> Iterator[pa.RecordBatch]:
-    """Draw rows block by block; the first and the last block are drawn whole and cut."""
+    """Draw rows block by block, a few at once on a processor; the first and the last block are drawn whole and cut."""
     size = block_rows(codec.layout)
     end = request.first + request.rows
-    for block in range(request.first // size, -(-end // size) if request.rows else 0):
-        start = block * size
-        with fast_products(device, exact=True):
-            encoded = draw_block(networks, codec, request, block, device, way)
-        places = numpy_generator(request.seed, "place in code", block).random((size, len(codec.codecs)))
-        common = numpy_generator(request.seed, "place in tails", block).random(size)
-        places = codec.align_tails(encoded.codes, places[: len(encoded)], common[: len(encoded)])
-        if request.given is not None:
-            places = request.given.narrow(encoded.codes, places)
-        low, high = max(request.first, start), min(end, start + size)
-        batch = codec.decode(encoded, places, start).slice(low - start, high - low)
-        yield batch if request.given is None else request.given.finish(batch, low)
+    blocks = range(request.first // size, -(-end // size) if request.rows else 0)
+    draw = partial(draw_block, networks, codec, request, device, way)
+    with crew(len(blocks), device) as threads:
+        for first in blocks[:: threads.threads]:
+            together = range(first, min(first + threads.threads, blocks.stop))
+            with fast_products(device, exact=True):
+                drawn = threads.do(draw, together)
+            for block, encoded in zip(together, drawn, strict=True):
+                yield finished_block(codec, request, block, encoded)
+
+
+def finished_block(codec: TableCodec, request: Request, block: int, encoded: EncodedTable) -> pa.RecordBatch:
+    """The wanted rows of a block that was drawn, as values."""
+    size = block_rows(codec.layout)
+    start, end = block * size, request.first + request.rows
+    places = numpy_generator(request.seed, "place in code", block).random((size, len(codec.codecs)))
+    common = numpy_generator(request.seed, "place in tails", block).random(size)
+    places = codec.align_tails(encoded.codes, places[: len(encoded)], common[: len(encoded)])
+    if request.given is not None:
+        places = request.given.narrow(encoded.codes, places)
+    low, high = max(request.first, start), min(end, start + size)
+    batch = codec.decode(encoded, places, start).slice(low - start, high - low)
+    return batch if request.given is None else request.given.finish(batch, low)
 
 
 @dataclass(frozen=True)
@@ -121,7 +134,7 @@ def _way_of(networks: Networks, codec: TableCodec, request: Request, device: tor
 
 @torch.no_grad()
 def draw_block(
-    networks: Networks, codec: TableCodec, request: Request, block: int, device: torch.device, way: Way
+    networks: Networks, codec: TableCodec, request: Request, device: torch.device, way: Way, block: int
 ) -> EncodedTable:
     """Draw z from the prior and rows from the decoder, all random numbers from the block's own CPU generator."""
     layout, decoder = codec.layout, networks.decoder

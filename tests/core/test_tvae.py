@@ -142,6 +142,23 @@ def test_sampling_is_the_same_for_any_batch_size_and_any_number_of_rows(fitted):
     assert fitted.sample_table(0).schema.equals(whole.schema)
 
 
+@pytest.mark.parametrize("preset", ["default", "reference"])
+def test_sampling_is_the_same_on_any_number_of_cores(preset):
+    model = TVAE(preset, epochs=2).fit(planted(300))
+    rows = 2 * block_rows(model.codec_.layout) + 500
+    before, drawn = torch.get_num_threads(), []
+    try:
+        for cores in (1, 2, 3):
+            torch.set_num_threads(cores)
+            drawn.append(model.sample_table(rows))
+            assert torch.get_num_threads() == cores
+            if preset == "default":
+                drawn[-1] = drawn[-1], model.sample_table(rows, given={"amount": (5, 60)}, balance="group")
+    finally:
+        torch.set_num_threads(before)
+    assert drawn[0] == drawn[1] == drawn[2]
+
+
 def test_fitting_and_sampling_leave_global_random_state_alone():
     torch.manual_seed(1)
     np.random.seed(1)
