@@ -1,12 +1,14 @@
 """The tilt of a causal decoder's biases, which gives rows drawn from the prior the table's margins."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from tvae_core.drawing import Lane, Tables, draft
+from tvae_core.crew import crew
+from tvae_core.drawing import Draft, Lane, Tables, draft
 
 if TYPE_CHECKING:
     from tvae_core.causal import CausalDecoder
@@ -27,11 +29,26 @@ def fit_tilt(
     for some, numbers in zip(z.split(together), uniforms.split(together), strict=True):
         rows = draft(decoder, tables, numbers)
         parts.append((rows, Lane.start(decoder, tables, decoder.base(rows.codes, some, None))))
-    for j, margin in enumerate(margins):
-        features, logits = zip(*(lane.column(j, rows.state) for rows, lane in parts), strict=True)
-        added = tables.tilt[j].copy_(tilt(torch.cat(logits), margin))
-        for (rows, _), h, part in zip(parts, features, logits, strict=True):
-            rows.place(j, h, part.add_(added))
+    with crew(len(parts), z.device) as threads:
+        for j, margin in enumerate(margins):
+            seen = threads.do(partial(see, j), parts)
+            added = tables.tilt[j].copy_(tilt(torch.cat([logits for _, logits in seen]), margin))
+            drawn = [(rows, h, logits) for (rows, _), (h, logits) in zip(parts, seen, strict=True)]
+            threads.do(partial(place, j, added), drawn)
+
+
+@torch.no_grad()
+def see(j: int, part: tuple[Draft, Lane]) -> tuple[Tensor, Tensor]:
+    """Column j's features and logits of some rows that wait for it."""
+    rows, lane = part
+    return lane.column(j, rows.state)
+
+
+@torch.no_grad()
+def place(j: int, added: Tensor, part: tuple[Draft, Tensor, Tensor]) -> None:
+    """Draw column j of some rows, whose logits (rows, tokens) have `added` to them."""
+    rows, h, logits = part
+    rows.place(j, h, logits.add_(added))
 
 
 def tilt(logits: Tensor, margin: Tensor) -> Tensor:
