@@ -199,7 +199,7 @@ def _refuse_outside(codec: NumericCodec, array: pa.Array) -> None:
     outside = int(((numbers < low) | (numbers > high)).sum())
     if outside:
         raise ConditionError(
-            f"column {codec.name!r}: {outside} of the values asked for lie outside what training saw; "
+            f"column {codec.name!r}: {outside} of the values asked for lie outside what the column can take; "
             "ask for values inside the column's range"
         )
 
@@ -214,7 +214,7 @@ def _range(codec: ColumnCodec, ends: tuple[Any, ...]) -> ColumnCondition:
         )
     try:
         low, high = (
-            None if open_end(end, lower=first) else codec.end_of_range(end, lower=first)
+            None if open_end(end, lower=first) else codec.domain.end_of_range(end, lower=first)
             for end, first in zip(ends, (True, False), strict=True)
         )
     except (pa.ArrowException, TypeError, ValueError, OverflowError, ArithmeticError) as error:
@@ -228,6 +228,6 @@ def _range(codec: ColumnCodec, ends: tuple[Any, ...]) -> ColumnCondition:
     shares, windows = codec.shares_of_range(low, high)
     if not shares.any():
         raise ConditionError(
-            f"column {codec.name!r}: no training value lies in the range asked for; widen it, or check its ends' order"
+            f"column {codec.name!r}: it takes no value in the range asked for; widen it, or check its ends' order"
         )
     return ColumnCondition(codec.name, shares, windows)

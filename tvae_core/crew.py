@@ -49,5 +49,10 @@ def crew(parts: int, device: torch.device) -> Iterator[Crew]:
         yield Crew(None, 1)
         return
     share = cores // threads
-    with ThreadPoolExecutor(threads, "crew", initializer=torch.set_num_threads, initargs=(share,)) as pool:
-        yield Crew(pool, threads)
+    try:
+        with ThreadPoolExecutor(
+            threads, "crew", initializer=torch.set_num_threads, initargs=(share,)
+        ) as pool:
+            yield Crew(pool, threads)
+    finally:
+        torch.set_num_threads(cores)

@@ -152,7 +152,11 @@ class Protection:
             self._levels[column.name] = pa.nulls(0, column.arrow_type)
             self._note(column, Suppressed(dropped=True))
             return
-        declared = [_declared(column, end) for end in (column.minimum, column.maximum)]
+        domain = NumberDomain(column.name, column.arrow_type)
+        declared = [
+            None if end is None else domain.end_of_range(end, lower=lower)
+            for end, lower in ((column.minimum, True), (column.maximum, False))
+        ]
         public = tuple(d is not None and d == seen for d, seen in zip(declared, ends.seen, strict=True))
         outermost = [
             None if known or closed else Outermost(values, limit)
@@ -232,16 +236,3 @@ def regenerate_entity(schema: TableSchema, entity: str | None) -> TableSchema:
         for c in schema.columns
     ]
     return replace(schema, columns=tuple(columns))
-
-
-def _declared(column: ColumnSchema, end: Any) -> Any:
-    """A declared end of a column's range as a number of its domain; None where there is none."""
-    if end is None:
-        return None
-    arrow = column.arrow_type
-    typed = (
-        pa.array([end]).cast(arrow)
-        if isinstance(end, str)
-        else pa.array([end], pa.float64()).cast(arrow, safe=False)
-    )
-    return NumberDomain(column.name, arrow).to_numbers(typed)[0][0]

@@ -127,3 +127,14 @@ def test_a_part_of_a_combination_leaves_several_of_which_one_is_drawn(model):
     assert (out.tongue[out.country == "be"] == "fr").mean() == pytest.approx(0.4, abs=0.15)
     assert out.equals(model.sample(given=given))
     assert model.sample(given=given.head(7)).equals(out.head(7))
+
+
+def test_each_of_several_fillings_is_drawn(model):
+    holes = planted(300).assign(city=None, tongue=None)
+    filled = model.impute(holes, draws=3)
+    shares = [
+        filled.loc[draw].query("country == 'at'").city.value_counts(normalize=True) for draw in range(3)
+    ]
+    for share in shares:
+        assert share.reindex(["at0", "at1", "at2"], fill_value=0).between(0.15, 0.55).all()
+    assert not filled.loc[0].city.equals(filled.loc[1].city)

@@ -27,6 +27,7 @@ from tvae_core.protection import Protection
 
 K = 10
 HEAVY = np.random.default_rng(0).lognormal(0, 1, 3000)
+T = np.random.default_rng(4).standard_t(4, 3000)
 
 
 def protected(values, *, k=K, holders=None, closed=None, **declared):
@@ -288,3 +289,96 @@ def test_constraints_keep_the_ends_that_they_build_on():
     out = model.sample(5000)
     assert (out.a <= out.b).all()
     assert (out.c > 0).all()
+
+
+def test_neither_of_the_farthest_two_shows():
+    rich, richer = ([1, 1, 1, 1, 1, 1, 1, *most] for most in ((7, 7), (999_500, 1_000_000)))
+    assert protected(with_upper_end(rich)).to_dict() == protected(with_upper_end(richer)).to_dict()
+
+
+def test_the_mean_is_known_to_two_digits_so_that_two_of_them_tell_no_difference():
+    one, other = (protected(with_upper_end([5, 5, 5, 5, 5, 5, 5, 5, last])) for last in (5.0, 5.3))
+    assert one.to_dict() == other.to_dict()
+    by_two = [
+        protected(with_upper_end(np.full(9, mean))).tails[-1].scale for mean in (0.123, 0.12, 1234.0, 1200.0)
+    ]
+    assert by_two[0] == by_two[1]
+    assert by_two[2] == by_two[3]
+
+
+def test_a_tail_of_long_decimals_stays_inside_int64():
+    values = pa.array([f"{v:.10f}" for v in HEAVY / HEAVY.max() * 8e8]).cast(pa.decimal128(38, 10))
+    codec = protected(values)
+    for tail in codec.tails:
+        out = codec.decode(np.full(1000, tail.code), np.zeros((1000, 0)), even(1000), 0)
+        assert all(value >= 0 for value in out.to_pylist())
+    assert codec.shares_of_range(10**18, None)[0].any()
+
+
+@pytest.mark.parametrize(
+    ("values", "declared", "least", "most"),
+    [
+        (np.round(T, 2), {"maximum": T.max() + 0.006}, None, np.floor(100 * T.max() + 0.6) / 100),
+        (np.rint(T * 900), {"maximum": np.rint(T.max() * 900) + 1.5}, None, np.rint(T.max() * 900) + 1),
+        (
+            np.rint(T * 900).astype(int),
+            {"minimum": np.rint(T.min() * 900) - 1.5},
+            np.rint(T.min() * 900) - 1,
+            None,
+        ),
+        (np.rint(T * 900).astype(np.int16), {"maximum": 1e6}, None, 32_767),
+        (np.round(T, 2), {"maximum": 1e18}, None, 2**53 / 100),
+        (T, {"maximum": T.max() + 1 / 3, "minimum": T.min() - 1 / 7}, T.min() - 1 / 7, T.max() + 1 / 3),
+    ],
+    ids=["decimals", "whole floats", "integers", "beyond the type", "beyond what floats write", "floats"],
+)
+def test_a_declared_end_between_two_values_is_not_passed(values, declared, least, most):
+    codec = protected(values, **{name: float(end) for name, end in declared.items()})
+    assert len(codec.tails) == 2
+    low, high = (number / 10**codec.domain.places for number in codec.span())
+    assert least is None or low >= least
+    assert most is None or high <= most
+
+
+def test_a_range_off_the_grid_is_met_inside_and_beyond_the_ends():
+    values = np.rint(np.random.default_rng(5).lognormal(8, 1, size=4000)).astype(np.int64) * 5
+    codec = protected(values)
+    end = int(codec.tails[-1].end)
+    middle = int(np.median(values)) // 5 * 5
+    for low, high in (
+        (end + 7, end + 12),
+        (end + 7, end + 52),
+        (middle + 2, middle + 8),
+        (middle - 501, middle + 12),
+    ):
+        shares, windows = codec.shares_of_range(low, high)
+        for code in np.flatnonzero(shares):
+            first, last = windows[code]
+            out = drawn(codec, code, first + even(200) * (last - first))
+            assert ((out >= low) & (out <= high)).all(), (low, high)
+        assert shares.any()
+    assert not codec.shares_of_range(end + 6, end + 9)[0].any()
+    assert not codec.shares_of_range(middle + 1, middle + 4)[0].any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ([{"code": 2.0}], "integers"),
+        ([{"code": True}], "integers"),
+        ([{"step": 2}], "grid"),
+        ([{"end": 10**30}], "end"),
+        ([{"most": 1e300}], "type"),
+        ([{}, {"code": "first", "above": False, "end": "first"}], "one tail"),
+        ([{"share": 0.6}, {"code": "first", "share": 0.6}], "room"),
+    ],
+)
+def test_tails_of_another_column_are_refused(changes, what):
+    codec = protected(np.rint(T * 1000).astype(np.int64))
+    plain = codec.to_dict()
+    assert NumericCodec.from_dict(plain).tails == codec.tails
+    first = dict(plain["tails"][0])
+    for tail, change in zip(plain["tails"], changes, strict=False):
+        tail.update({k: first[k] if v == "first" else v for k, v in change.items()})
+    with pytest.raises(ValueError, match=what):
+        NumericCodec.from_dict(plain)

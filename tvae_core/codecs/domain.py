@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tvae_core.arrow_types import is_temporal, parse_type
+from tvae_core.codecs.asked import typed_values
 from tvae_core.codecs.categorical import plain_values
 from tvae_core.errors import DataError
 
+LARGEST = 2**63 - 1
 MOST_DECIMALS = 6
 # Integers up to here are exact in float64, so value * 10**decimals and back loses nothing.
 EXACT_IN_FLOAT = 2**53
@@ -43,7 +46,9 @@ class NumberDomain:
     def limits(self) -> tuple[float, float]:
         """Numbers between these the column's type can hold; with decimals, those that float64 writes exactly."""
         if pa.types.is_decimal(self.type):
-            return -(10.0**self.type.precision) + 1, 10.0**self.type.precision - 1
+            digits = self.type.precision  # of which float64 has fifteen
+            most = float(min(10**digits - 10 ** max(0, digits - 15), 2**62))
+            return -most, most
         if self.decimals is not None:
             return -float(EXACT_IN_FLOAT), float(EXACT_IN_FLOAT)
         if pa.types.is_floating(self.type):
@@ -126,6 +131,24 @@ class NumberDomain:
         if is_temporal(self.type) and self.type.bit_width == 32:
             return integers.cast(pa.int32()).cast(self.type)
         return integers.cast(self.type)
+
+    def end_of_range(self, value: Any, *, lower: bool) -> Any:
+        """The end of a range (ISO text for dates) as a number of the domain, rounded into the range.
+
+        Raises ConditionError, or ValueError and the like for what is no number.
+        """
+        if is_temporal(self.type):
+            return self.to_numbers(typed_values(self.name, [value], self.type))[0][0]
+        if isinstance(value, bool | np.bool_):
+            raise TypeError("a truth value is no end of a range")
+        if not self.integral:
+            return float(value)
+        scaled = Decimal(str(value)).scaleb(self.places)
+        if pa.types.is_floating(self.type):
+            # A hair's width allows for decimals that binary fractions can't write.
+            scaled += Decimal("-1e-6") if lower else Decimal("1e-6")
+        scaled = min(max(scaled, Decimal(-LARGEST - 1)), Decimal(LARGEST))
+        return int(scaled.to_integral_value(ROUND_CEILING if lower else ROUND_FLOOR))
 
     def to_dict(self) -> dict[str, Any]:
         """The domain as plain JSON values."""

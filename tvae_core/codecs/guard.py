@@ -8,7 +8,6 @@ import numpy as np
 from tvae_core.codecs.domain import NumberDomain
 from tvae_core.codecs.tails import exponential
 
-LARGEST = 2**63 - 1
 # A mean over fewer holders than this is too near to a single one's value.
 FEWEST_IN_MEAN = 4
 # Where shares and percentages end. Values spread evenly up to there have half of the way as their mean distance, give
@@ -70,8 +69,9 @@ class Guard:
     ) -> tuple[float, float] | None:
         """Scale and length of an exponential of the values beyond `end`, or None where nothing is drawn there.
 
-        All that is learned of those values is their mean distance from the end, over at least k - 1 holders beside the
-        one who holds the end, and counting none for more than the others together.
+        All that is learned of those values is their mean distance from the end to two digits, over at least k - 1
+        holders beside the one who holds the end. Neither of the farthest two counts for more than all nearer ones
+        together, so that neither can be told, not even by the other.
         """
         outermost = self.outermost[above]
         if outermost is None:
@@ -81,26 +81,34 @@ class Guard:
         distances = distances[distances > 0]
         if not max(self.k - 1, FEWEST_IN_MEAN) <= len(distances) < len(values):
             return None
-        distances[0] = min(distances[0], distances[1:].sum())
-        mean = float(distances.mean())
+        distances[:2] = np.minimum(distances[:2], distances[2:].sum())
+        mean = float(f"{distances.mean():.1e}")
         room = self._room(domain, end, mean, above=above)
         if domain.integral:
             room, mean = room // step * step, mean - step / 2  # distances are rounded up to the grid
+        if mean <= 0 or room <= 0:
+            return None
         scale, most = exponential(mean, len(distances))
-        return (scale, min(most, float(room))) if room > 0 and np.isfinite(most) else None
+        return (scale, min(most, float(room))) if np.isfinite(most) else None
 
     def _room(self, domain: NumberDomain, end: int | float, mean: float, *, above: bool) -> float:
         """How far a tail of this mean distance may reach: to a declared, a natural, or the type's own end."""
         outermost, unit = self.outermost[above], 10.0**domain.places
         assert outermost is not None
-        ends = [] if outermost.limit is None else [float(in_units(domain, np.array([outermost.limit]))[0])]
+        ends, limit = list[float](), outermost.limit
+        if limit is not None:
+            ends.append(limit if domain.decimals is None else domain.end_of_range(limit, lower=not above))
         if end <= 0 if above else end >= 0:
             ends.append(0.0)
         if above and self.limits(domain)[0] >= 0:
             nearest = end + MEANS_TO_THE_END * mean
             ends += [natural * unit for natural in NATURAL_ENDS if nearest <= natural * unit]
         ends.append(domain.limits[above])
-        return min(e - end if above else end - e for e in ends)
+        last = min(ends) if above else max(ends)
+        room = last - end if above else end - last
+        while not domain.integral and room > 0 and (end + room > last if above else end - room < last):
+            room = float(np.nextafter(room, 0))  # a difference of floats may be rounded up
+        return room
 
 
 def in_units(domain: NumberDomain, numbers: np.ndarray) -> np.ndarray:

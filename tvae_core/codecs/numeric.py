@@ -8,22 +8,18 @@ too few hold what lies beyond, the code at its end also stands for a tail (`tail
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from tvae_core.arrow_types import is_temporal
-from tvae_core.codecs.asked import typed_values
-from tvae_core.codecs.domain import NumberDomain, grid_of
-from tvae_core.codecs.guard import LARGEST, Guard
+from tvae_core.codecs.domain import LARGEST, NumberDomain, grid_of
+from tvae_core.codecs.guard import Guard
 from tvae_core.codecs.tails import Tail, inner_window, inside
 from tvae_core.errors import DataError
 from tvae_core.layout import ColumnLayout
 
-LEAST, MOST = Decimal(-LARGEST - 1), Decimal(LARGEST)
 # Up to this many distinct values, each is a code of its own; in a small table only while a value stands for several
 # rows, for a code per row would be learned by heart.
 MOST_VALUES, FEWEST_VALUES, ROWS_PER_VALUE = 250, 20, 5
@@ -194,26 +190,6 @@ class NumericCodec:
         )
         return (ends.min(), ends.max()) if len(ends) else (0, -1)
 
-    def end_of_range(self, value: Any, *, lower: bool) -> Any:
-        """The end of a range (ISO text for dates) as a number of the domain, rounded into the range.
-
-        Raises ConditionError, or ValueError and the like for what is no number.
-        """
-        arrow = self.domain.type
-        if is_temporal(arrow):
-            return self.domain.to_numbers(typed_values(self.name, [value], arrow))[0][0]
-        if isinstance(value, bool | np.bool_):
-            raise TypeError("a truth value is no end of a range")
-        if pa.types.is_floating(arrow) and self.domain.decimals is None:
-            return float(value)
-        places = arrow.scale if pa.types.is_decimal(arrow) else self.domain.decimals or 0
-        rounding = ROUND_CEILING if lower else ROUND_FLOOR
-        scaled = Decimal(str(value)).scaleb(places)
-        if pa.types.is_floating(arrow):
-            # A hair's width allows for decimals that binary fractions can't write.
-            scaled += Decimal("-1e-6") if lower else Decimal("1e-6")
-        return int(min(max(scaled, LEAST), MOST).to_integral_value(rounding))
-
     def windows_of(self, array: pa.Array) -> np.ndarray:
         """Between which draws (rows, 2) each value is what its code decodes to; (0, 1) for atoms and missing."""
         numbers, missing = self.domain.to_numbers(array)
@@ -252,6 +228,10 @@ class NumericCodec:
         least, most = self.span()
         low = least if low is None else max(low, least)
         high = most if high is None else min(high, most)
+        if self.cells and self.domain.integral:  # into the range, on the grid on which all numbers lie
+            start = int(self.edges[0])
+            low = start - (start - low) // self.step * self.step
+            high = start + (high - start) // self.step * self.step
         if low > high:
             return shares, windows
         shares[: len(self.atoms)] = (self.atoms >= low) & (self.atoms <= high)
@@ -291,9 +271,22 @@ class NumericCodec:
         codec = cls(
             domain, atoms, edges, ranks, int(plain["fine"]), bool(plain["missing"]), int(plain["step"]), tails
         )
-        if any(not 0 <= tail.code < len(atoms) + codec.cells for tail in tails):
-            raise ValueError("a tail belongs to a code of the column")
+        codec._check_tails()
         return codec
+
+    def _check_tails(self) -> None:
+        """Raises ValueError for tails that are not the column's."""
+        least, most = self.domain.limits
+        for tail in self.tails:
+            if not 0 <= tail.code < len(self.atoms) + self.cells:
+                raise ValueError("a tail belongs to a code of the column")
+            if tail.end != self._ends()[tail.above] or tail.step != self.step * self.domain.integral:
+                raise ValueError("a tail begins at the column's end and keeps to its grid")
+            if not least <= tail.farthest <= most:
+                raise ValueError("a tail stays inside the column's type")
+            low, high = inner_window(self.tails, tail.code)
+            if low >= high or sum(t.above == tail.above for t in self.tails) > 1:
+                raise ValueError("there is one tail an end, and each leaves room for what lies inside")
 
 
 def split_atoms(

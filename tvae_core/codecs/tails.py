@@ -82,6 +82,8 @@ class Tail:
         numbers = (tail.end, tail.share, tail.scale, tail.most, tail.step)
         if not all(math.isfinite(number) for number in numbers) or not isinstance(tail.above, bool):
             raise ValueError("a tail is made of finite numbers, above or below")
+        if type(tail.code) is not int or type(tail.step) is not int:
+            raise ValueError("a tail's code and step are integers")
         if not (0 < tail.share < 1 and tail.scale > 0 and tail.most > 0 and tail.step >= 0):
             raise ValueError("a tail needs a share between 0 and 1 and a positive scale and length")
         return tail

@@ -3,7 +3,7 @@
 derived              a column is a function of others                 not modelled, recomputed
 fixed_combinations   only combinations seen in training may occur     modelled as one column
 inequality           one column is never above another                the higher one is modelled as a distance
-range                a column stays inside fixed bounds               no codec leaves the training range
+range                a column stays inside fixed bounds               no tail lies beyond a bound, nor any code
 unique               a combination of columns never repeats           rows that repeat are drawn again, and counted
 """
 
