@@ -1,5 +1,6 @@
 """What may be learned of a column of numbers, and what of the values beyond its protected ends."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from tvae_core.codecs.tails import exponential
 
 # A mean over fewer holders than this is too near to a single one's value.
 FEWEST_IN_MEAN = 4
+# A mean distance is known to the nearest of so many steps an octave: within 9 percent.
+STEPS_AN_OCTAVE = 4
 # Where shares and percentages end. Values spread evenly up to there have half of the way as their mean distance, give
 # or take a fifth for nine of them: a tail that has so many of its means left until there may end there.
 NATURAL_ENDS, MEANS_TO_THE_END = (1, 100), 1.25
@@ -69,9 +72,9 @@ class Guard:
     ) -> tuple[float, float] | None:
         """Scale and length of an exponential of the values beyond `end`, or None where nothing is drawn there.
 
-        All that is learned of those values is their mean distance from the end to two digits, over at least k - 1
-        holders beside the one who holds the end. Neither of the farthest two counts for more than all nearer ones
-        together, so that neither can be told, not even by the other.
+        All that is learned of those values is their mean distance from the end, roughly, over at least k - 1 holders
+        beside the one who holds the end. Neither of the farthest two counts for more than all nearer ones together, so
+        that neither can be told, not even by the other.
         """
         outermost = self.outermost[above]
         if outermost is None:
@@ -82,7 +85,7 @@ class Guard:
         if not max(self.k - 1, FEWEST_IN_MEAN) <= len(distances) < len(values):
             return None
         distances[:2] = np.minimum(distances[:2], distances[2:].sum())
-        mean = float(f"{distances.mean():.1e}")
+        mean = rough(float(distances.mean()))
         room = self._room(domain, end, mean, above=above)
         if domain.integral:
             room, mean = room // step * step, mean - step / 2  # distances are rounded up to the grid
@@ -109,6 +112,15 @@ class Guard:
         while not domain.integral and room > 0 and (end + room > last if above else end - room < last):
             room = float(np.nextafter(room, 0))  # a difference of floats may be rounded up
         return room
+
+
+def rough(distance: float) -> float:
+    """A positive distance, of which only its step is known.
+
+    >>> rough(0.98), rough(1.08), rough(1.1)
+    (1.0, 1.0, 1.189207115002721)
+    """
+    return float(2.0 ** (round(STEPS_AN_OCTAVE * math.log2(distance)) / STEPS_AN_OCTAVE))
 
 
 def in_units(domain: NumberDomain, numbers: np.ndarray) -> np.ndarray:
