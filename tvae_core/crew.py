@@ -32,7 +32,7 @@ class Crew:
         try:
             return list(self._pool.map(work, parts))
         finally:
-            torch.set_num_threads(cores)  # which a thread that comes sets not for itself alone
+            torch.set_num_threads(cores)  # which a thread that comes sets for others to come as well
 
 
 @contextmanager
@@ -55,4 +55,4 @@ def crew(parts: int, device: torch.device) -> Iterator[Crew]:
         ) as pool:
             yield Crew(pool, threads)
     finally:
-        torch.set_num_threads(cores)
+        torch.set_num_threads(torch.get_num_threads())  # of a thread that came late

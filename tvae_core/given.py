@@ -192,9 +192,8 @@ class GivenFrame:
         device = uniforms.device
         rows = slice(first, first + size)
         codes = torch.from_numpy(self.codes[rows] + decoder.layout.code_offsets).to(device)
-        known = torch.from_numpy(self.known[rows].copy()).to(
-            device
-        )  # whose cells are marked as they are drawn
+        # A copy: cells are marked as they are drawn.
+        known = torch.from_numpy(self.known[rows].copy()).to(device)
         for place, (allowed, which) in self.left.items():
             shares = torch.from_numpy(allowed[which[rows]]).float().to(device)
             some = ~known[:, place] & (shares == 0).any(1)

@@ -92,7 +92,7 @@ class Guard:
         if mean <= 0 or room <= 0:
             return None
         scale, most = exponential(mean, len(distances))
-        return (scale, min(most, float(room))) if np.isfinite(most) else None
+        return (scale, min(most, float(room))) if math.isfinite(most) else None
 
     def _room(self, domain: NumberDomain, end: int | float, mean: float, *, above: bool) -> float:
         """How far a tail of this mean distance may reach: to a declared, a natural, or the type's own end."""
