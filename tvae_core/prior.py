@@ -33,6 +33,8 @@ class Prior(nn.Module):
 
     def draw(self, uniforms: Tensor, normals: Tensor) -> Tensor:
         """z (n, D) from uniforms (n,) that choose the component and standard normals (n, D)."""
+        if len(self.weights) == 1:  # no factor is gathered for each row: 64 kB of them where D is 128
+            return self.means + normals @ self.cholesky[0].T
         steps = running_sum(self.weights)
         chosen = torch.searchsorted(steps, uniforms * steps[-1], right=True).clamp_(max=len(steps) - 1)
         return self.means[chosen] + torch.bmm(self.cholesky[chosen], normals[:, :, None])[:, :, 0]

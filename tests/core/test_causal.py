@@ -266,3 +266,16 @@ def test_many_codes_are_looked_up_one_by_one_with_the_same_likelihood_and_gradie
     for table in (decoder.before, decoder.given, decoder.fine.token):
         monkeypatch.setattr(table, "forward", None)  # the matrix is not built
     torch.testing.assert_close(losses_and_gradients(), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_a_prior_of_one_component_draws_as_one_of_two_equal_ones():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(500, 3, generator=generator) @ torch.randn(3, 3, generator=generator) + 2
+    mean, factor = z.mean(0), torch.linalg.cholesky(z.T.cov())
+    one, two = Prior(3), Prior(3, 2)
+    for prior in (one, two):
+        prior.means.copy_(mean.expand_as(prior.means))
+        prior.cholesky.copy_(factor.expand_as(prior.cholesky))
+    uniforms, normals = torch.rand(4000, generator=generator), torch.randn(4000, 3, generator=generator)
+    assert torch.allclose(one.draw(uniforms, normals), two.draw(uniforms, normals), atol=1e-5)
+    assert torch.allclose(one.draw(uniforms, normals).T.cov(), z.T.cov(), atol=0.5)
