@@ -77,6 +77,15 @@ def test_the_callers_cores_and_those_of_threads_to_come_stay():
     assert cores_of_a_new_thread() == 4
 
 
+def test_a_thread_that_comes_late_does_not_change_what_others_start_with():
+    with crew(4, CPU) as threads:
+        threads.do(lambda part: part, range(4))
+        late = threading.Thread(target=torch.set_num_threads, args=(1,))
+        late.start()
+        late.join()
+    assert cores_of_a_new_thread() == 4
+
+
 def test_the_error_of_a_part_is_raised_and_cores_stay():
     def work(part):
         if part:

@@ -307,8 +307,10 @@ def test_the_mean_is_known_roughly_so_that_two_of_them_tell_no_difference():
 
 
 def test_a_tail_of_long_decimals_stays_inside_int64():
-    values = pa.array([f"{v:.10f}" for v in HEAVY / HEAVY.max() * 8e8]).cast(pa.decimal128(38, 10))
+    values = pa.array([f"{v:.10f}" for v in (HEAVY / HEAVY.max()) ** 2 * 9e8]).cast(pa.decimal128(38, 10))
     codec = protected(values)
+    assert codec.tails[-1].above
+    assert codec.span()[1] <= 2**62
     for tail in codec.tails:
         out = codec.decode(np.full(1000, tail.code), np.zeros((1000, 0)), even(1000), 0)
         assert all(value >= 0 for value in out.to_pylist())
@@ -338,6 +340,13 @@ def test_a_declared_end_between_two_values_is_not_passed(values, declared, least
     low, high = (number / 10**codec.domain.places for number in codec.span())
     assert least is None or low >= least
     assert most is None or high <= most
+
+
+def test_a_declared_end_is_not_passed_by_a_rounded_difference():
+    values = with_upper_end([14.0] * 9)
+    for beyond in np.linspace(4, 10, 60):
+        maximum = float(values.max() + beyond)
+        assert maximum - 1e-9 < protected(values, maximum=maximum).span()[1] <= maximum
 
 
 def test_a_range_off_the_grid_is_met_inside_and_beyond_the_ends():
